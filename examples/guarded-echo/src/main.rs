@@ -1,0 +1,2 @@
+//! guarded-echo.
+fn main() {}
