@@ -1,0 +1,1 @@
+//! The contract suite: a function per law, called by the tests of every backend.
