@@ -72,8 +72,15 @@ impl Bench {
         Self::open(Mode::Raw, settings, None)
     }
 
+    pub(crate) fn at(now: Moment, settings: SessionSettings) -> Self {
+        Self::begin(now, Mode::Tidegate, settings, Some(identity()))
+    }
+
     pub(crate) fn open(mode: Mode, settings: SessionSettings, identity: Option<Arc<Identity>>) -> Self {
-        let now = Moment::from_ms(1_000_000);
+        Self::begin(Moment::from_ms(1_000_000), mode, settings, identity)
+    }
+
+    fn begin(now: Moment, mode: Mode, settings: SessionSettings, identity: Option<Arc<Identity>>) -> Self {
         let opening = Opening { mode, settings: Arc::new(settings), connection: "c1".into(), identity, seed: 42 };
         Self { session: Session::new(now, opening), now }
     }
