@@ -291,7 +291,7 @@ impl Witness {
         for message in log.all.iter().filter(|message| message.offset() <= position.offset) {
             match &message.body {
                 Body::Deleted => real.remove(message.key.as_ref().unwrap()),
-                data => real.insert(message.key.clone().unwrap(), data.clone()),
+                data @ Body::Data(_) => real.insert(message.key.clone().unwrap(), data.clone()),
             };
         }
         if *values == real { Ok(()) } else { Err(Fault::Divergent(format!("at {position:?}: {values:?} is really {real:?}"))) }
@@ -301,7 +301,7 @@ impl Witness {
         let key = publication.key.clone().unwrap();
         match &publication.body {
             Body::Deleted => self.values.remove(&key),
-            data => self.values.insert(key, data.clone()),
+            data @ Body::Data(_) => self.values.insert(key, data.clone()),
         };
     }
 
