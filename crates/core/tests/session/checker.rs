@@ -244,8 +244,10 @@ impl Witness {
 
     fn gap(&mut self, truth: &Truth, gap: &Gap) -> Verdict {
         let wrong = || Err(Fault::WrongGap(format!("{gap:?} at {:?}", self.cursor)));
-        // Who asked for the earliest and has got nothing yet stands before the oldest.
-        let Some(cursor) = self.cursor.or(self.begins_after) else { return wrong() };
+        // Who asked for the earliest or the last few and has got nothing yet stands where what it gets or misses begins.
+        let first = gap.range.map_or(0, |(from, _)| from - 1);
+        let beginning = self.begins_after.filter(|begins| begins.offset <= first || gap.range.is_none());
+        let Some(cursor) = self.cursor.or(beginning.map(|begins| Position { offset: first, ..begins })) else { return wrong() };
         match (gap.reason, gap.range, gap.position) {
             (GapReason::Retention, Some((from, to)), None) => {
                 let is_exact = from == cursor.offset + 1 && gap.missed == Some(truth.between(cursor, to)) && to > cursor.offset;

@@ -200,6 +200,7 @@ proptest! {
             }
             let waiting: usize = model.lanes.iter().flat_map(EventModel::waiting).map(|slot| slot.cost).sum();
             prop_assert_eq!(bench.session.outbox_bytes(), waiting);
+            prop_assert_eq!(bench.session.wants_pause(), model.is_above_half());
         }
         while let Some(expected) = model.next() {
             prop_assert_eq!(bench.session.poll_transmit(bench.now).as_ref().map(told), Some(expected));

@@ -223,7 +223,6 @@ impl Behind {
         match self.head {
             Some(head) if head.epoch != position.epoch => {
                 self.head = Some(position);
-                self.again = true;
                 Seen::OtherEpoch
             }
             Some(head) if position.offset <= head.offset => Seen::Before,

@@ -311,6 +311,10 @@ impl Outbox {
         self.budget.fits(1)
     }
 
+    pub(super) fn is_low(&self) -> bool {
+        self.budget.is_low()
+    }
+
     pub(super) const fn bytes(&self) -> usize {
         self.budget.bytes()
     }
