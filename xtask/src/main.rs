@@ -1,2 +1,24 @@
-//! xtask.
-fn main() {}
+//! The project's own tasks: `cargo xtask tidy` checks the house rules, `cargo xtask bench` measures the release binary.
+
+use std::process::ExitCode;
+
+mod bench;
+mod tidy;
+
+const USAGE: &str = "usage: cargo xtask tidy\n       cargo xtask bench [--quick] [--json FILE] [MEASURE…]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first().map(|(task, rest)| (task.as_str(), rest)) {
+        Some(("tidy", [])) => tidy::run(),
+        Some(("bench", rest)) => bench::run(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
