@@ -165,6 +165,7 @@ listen = "127.0.0.1:{internal}"
 anonymous = {{ subscribe = ["bench:**"], publish = [] }}
 [limits]
 per_address = 100000
+per_user = 100000
 [log]
 level = "warn"
 [broker]
