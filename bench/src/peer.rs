@@ -252,7 +252,10 @@ impl Peer {
 }
 
 /// A TCP connection that is being opened, from `source` if one is given.
-pub(crate) fn open_socket(address: SocketAddr, source: Option<SocketAddr>, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
+///
+/// # Errors
+/// When the system has no file descriptor or port left.
+pub fn open_socket(address: SocketAddr, source: Option<SocketAddr>, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;

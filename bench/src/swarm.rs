@@ -28,9 +28,9 @@ pub trait Sink {
         let _ = (peer, end);
     }
 
-    /// A publisher's request was answered.
-    fn answer(&mut self, answer: Answer) {
-        let _ = answer;
+    /// The oldest unanswered request of a publisher was answered.
+    fn answer(&mut self, publisher: usize, answer: Answer) {
+        let _ = (publisher, answer);
     }
 }
 
@@ -261,7 +261,7 @@ impl Swarm {
     fn publisher_turn(&mut self, which: usize, sink: &mut dyn Sink) -> io::Result<()> {
         let publisher = &mut self.publishers[which];
         publisher.flush();
-        publisher.readable(&mut self.scratch, &mut |answer| sink.answer(answer));
+        publisher.readable(&mut self.scratch, &mut |answer| sink.answer(which, answer));
         match &publisher.broken {
             Some(reason) => Err(io::Error::other(format!("publisher {which}: {reason}"))),
             None => Ok(()),

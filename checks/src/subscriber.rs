@@ -1,9 +1,9 @@
-//! What tests look for in the messages of a subscriber, and operations for the judge made of them.
+//! A witness of what happens: it publishes, notes what subscribers see, and makes operations for the judge of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bench::http::Answer;
-use bench::{End, Sink};
+use bench::{End, Sink, Swarm};
 use serde_json::Value;
 
 use crate::verdict::Op;
@@ -19,8 +19,11 @@ pub struct Witness {
     pub reached: BTreeMap<usize, u64>,
     /// The epoch that each connection is in.
     pub epochs: BTreeMap<usize, String>,
-    /// Answers to publishes, in order.
-    pub answers: Vec<Answer>,
+    /// Publishes that were refused, with the answer.
+    pub refusals: Vec<(String, Answer)>,
+    /// Publishes without an answer, by publisher, in order.
+    unanswered: BTreeMap<usize, VecDeque<String>>,
+    published: u64,
     /// Names of connections where one subscriber has several, one after the other.
     names: BTreeMap<usize, String>,
 }
@@ -29,6 +32,27 @@ impl Witness {
     /// Connection `peer` is (another connection of) the subscriber `name`.
     pub fn name(&mut self, peer: usize, name: &str) {
         self.names.insert(peer, name.to_owned());
+    }
+
+    /// Publishes a message with an id of its own and `pad` bytes of padding, by `publisher` of `swarm`.
+    pub fn publish(&mut self, swarm: &mut Swarm, publisher: usize, prefix: &str, pad: usize) {
+        self.published += 1;
+        let id = format!("{prefix}{}", self.published);
+        let body =
+            format!(r#"{{"channel":"{}","message_id":"{id}","data":{{"id":"{id}","pad":"{}"}}}}"#, swarm.target().channel, "x".repeat(pad));
+        let request = format!(
+            "POST /v1/publish HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            swarm.target().api,
+            body.len()
+        );
+        self.history.push(Op::Publish { id: id.clone() });
+        self.unanswered.entry(publisher).or_default().push_back(id);
+        swarm.request(publisher, &request);
+    }
+
+    /// How many publishes were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.history.iter().filter(|op| matches!(op, Op::Acknowledge { .. })).count()
     }
 
     fn by(&self, peer: usize) -> String {
@@ -76,7 +100,15 @@ impl Sink for Witness {
         self.ends.insert(peer, end);
     }
 
-    fn answer(&mut self, answer: Answer) {
-        self.answers.push(answer);
+    fn answer(&mut self, publisher: usize, answer: Answer) {
+        let id = self.unanswered.get_mut(&publisher).and_then(VecDeque::pop_front).expect("an answer to a publish");
+        if answer.status != 200 {
+            self.refusals.push((id, answer));
+            return;
+        }
+        let position: Value = serde_json::from_str(&answer.body).unwrap_or_else(|e| panic!("{}: {e}", answer.body));
+        let epoch = position["epoch"].as_str().unwrap_or_default().to_owned();
+        let offset = position["offset"].as_u64().unwrap_or_else(|| panic!("{} has no offset", answer.body));
+        self.history.push(Op::Acknowledge { id, epoch, offset });
     }
 }

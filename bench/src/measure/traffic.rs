@@ -95,7 +95,7 @@ impl Sink for Deliveries {
         }
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, _publisher: usize, answer: Answer) {
         if (200..300).contains(&answer.status) {
             self.acknowledged += 1;
         } else {
