@@ -51,6 +51,17 @@ pub struct Options {
     pub stalls: bool,
 }
 
+/// How much to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The bytes that are there.
+    Bytes,
+    /// The same, and the end of the connection behind them: it was seen.
+    ToTheEnd,
+    /// So many bytes.
+    AtMost(usize),
+}
+
 pub(crate) struct Peer {
     stream: Option<TcpStream>,
     pub(crate) state: State,
@@ -102,9 +113,9 @@ impl Peer {
         self.flush();
     }
 
-    /// Reads what is there, at most `limit` bytes of it, and hands whole messages to `on_message`.
-    pub(crate) fn readable(&mut self, scratch: &mut [u8], limit: usize, target: &Target, n: usize, on_message: &mut dyn FnMut(&[u8])) {
-        let mut left = limit;
+    /// Reads what is there, as `reading` says, and hands whole messages to `on_message`.
+    pub(crate) fn readable(&mut self, scratch: &mut [u8], reading: Reading, target: &Target, n: usize, on_message: &mut dyn FnMut(&[u8])) {
+        let mut left = if let Reading::AtMost(bytes) = reading { bytes } else { usize::MAX };
         while left > 0 && !self.stalled {
             let Some(stream) = &mut self.stream else { return };
             let room = scratch.len().min(left);
@@ -113,8 +124,8 @@ impl Peer {
                 Ok(length) => {
                     left -= length;
                     self.feed(&scratch[..length], target, n, on_message);
-                    // A short read on a stream socket means that nothing more is there: saves the call that would say so.
-                    if length < room {
+                    // A short read means that no more bytes are there, and saves the call that would say so; an end may be.
+                    if length < room && reading != Reading::ToTheEnd {
                         return;
                     }
                 }

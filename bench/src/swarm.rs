@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::http::{Answer, Publisher};
-use crate::peer::{End, Options, Peer, State};
+use crate::peer::{End, Options, Peer, Reading, State};
 use crate::target::Target;
 
 /// Connections being opened at once: below every listener's backlog.
@@ -147,7 +147,11 @@ impl Swarm {
         for event in &events {
             match event.token().0.checked_sub(PUBLISHERS) {
                 Some(which) => self.publisher_turn(which, sink)?,
-                None => self.peer_turn(event.token().0, event.is_readable() || event.is_read_closed(), usize::MAX, sink),
+                None => {
+                    let bytes = event.is_readable().then_some(Reading::Bytes);
+                    let reading = if event.is_read_closed() { Some(Reading::ToTheEnd) } else { bytes };
+                    self.peer_turn(event.token().0, reading, sink);
+                }
             }
         }
         self.events = events;
@@ -202,13 +206,13 @@ impl Swarm {
     /// Connection `peer` reads again, at once and from now on.
     pub fn resume(&mut self, peer: usize, sink: &mut dyn Sink) {
         self.with(peer, |peer| peer.stalled = false);
-        self.peer_turn(peer, true, usize::MAX, sink);
+        self.peer_turn(peer, Some(Reading::ToTheEnd), sink);
     }
 
     /// A stalled connection reads once, at most `bytes`.
     pub fn sip(&mut self, peer: usize, bytes: usize, sink: &mut dyn Sink) {
         self.with(peer, |peer| peer.stalled = false);
-        self.peer_turn(peer, true, bytes, sink);
+        self.peer_turn(peer, Some(Reading::AtMost(bytes)), sink);
         self.with(peer, |peer| peer.stalled = true);
     }
 
@@ -231,12 +235,12 @@ impl Swarm {
         Ok(())
     }
 
-    fn peer_turn(&mut self, number: usize, readable: bool, limit: usize, sink: &mut dyn Sink) {
+    fn peer_turn(&mut self, number: usize, reading: Option<Reading>, sink: &mut dyn Sink) {
         let Some(peer) = &mut self.peers[number] else { return };
         let before = peer.state;
         peer.writable(&self.target, number);
-        if readable {
-            peer.readable(&mut self.scratch, limit, &self.target, number, &mut |payload| sink.message(number, payload));
+        if let Some(reading) = reading {
+            peer.readable(&mut self.scratch, reading, &self.target, number, &mut |payload| sink.message(number, payload));
         }
         self.note(number, before, sink);
     }
