@@ -1,6 +1,6 @@
 //! A witness of what happens: it publishes, notes what subscribers see, and makes operations for the judge of both.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bench::http::Answer;
 use bench::{End, Sink, Swarm};
@@ -19,6 +19,8 @@ pub struct Witness {
     pub reached: BTreeMap<usize, u64>,
     /// The epoch that each connection is in.
     pub epochs: BTreeMap<usize, String>,
+    /// Connections that have caught up.
+    pub live: BTreeSet<usize>,
     /// Publishes that were refused, with the answer.
     pub refusals: Vec<(String, Answer)>,
     /// Publishes without an answer, by publisher, in order.
@@ -50,6 +52,21 @@ impl Witness {
         swarm.request(publisher, &request);
     }
 
+    /// Connection `peer` goes on where connection `before` of the same subscriber got to.
+    pub fn inherit(&mut self, peer: usize, before: usize) {
+        if let (Some(epoch), Some(reached)) = (self.epochs.get(&before).cloned(), self.reached.get(&before).copied()) {
+            self.epochs.insert(peer, epoch);
+            self.reached.insert(peer, reached);
+        }
+    }
+
+    /// The command that subscribes where connection `before` got to.
+    pub fn resume_after(&self, before: usize, channel: &str) -> String {
+        let epoch = self.epochs.get(&before).map(String::as_str).unwrap_or_default();
+        let offset = self.reached.get(&before).copied().unwrap_or(0);
+        format!(r#"{{"type":"subscribe","id":1,"channel":"{channel}","since":{{"epoch":"{epoch}","offset":{offset}}}}}"#)
+    }
+
     /// How many publishes were acknowledged.
     pub fn acknowledged(&self) -> usize {
         self.history.iter().filter(|op| matches!(op, Op::Acknowledge { .. })).count()
@@ -68,6 +85,7 @@ impl Witness {
                 self.epochs.insert(peer, epoch.clone());
                 if message["recovery"] == "none" {
                     let offset = message["position"]["offset"].as_u64().unwrap_or(0);
+                    self.reached.insert(peer, offset);
                     self.history.push(Op::Start { by, epoch, offset });
                 }
             }
@@ -78,6 +96,7 @@ impl Witness {
                 let epoch = self.epochs.get(&peer).cloned().unwrap_or_default();
                 self.history.push(Op::Receive { by, epoch, offset, id });
             }
+            Some("live") => drop(self.live.insert(peer)),
             Some("gap") => {
                 let number = |name: &str| message[name].as_u64();
                 self.history.push(Op::Gap { by, from: number("from"), to: number("to"), missed: number("missed"), reason: text("reason") });

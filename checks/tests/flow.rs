@@ -141,9 +141,7 @@ fn slow_readers(time: Duration, pause: Duration, stall: &str) {
 
 /// The stopped reader connects again and resumes from its cursor; what it sees then.
 fn come_back(target: &Target, seen: &Witness, stopped: usize) -> Vec<checks::verdict::Op> {
-    let epoch = seen.epochs.get(&stopped).cloned().unwrap_or_default();
-    let offset = seen.reached.get(&stopped).copied().unwrap_or(0);
-    let subscribe = format!(r#"{{"type":"subscribe","id":1,"channel":"{{channel}}","since":{{"epoch":"{epoch}","offset":{offset}}}}}"#);
+    let subscribe = seen.resume_after(stopped, &target.channel);
     let mut witness = Witness::default();
     witness.name(0, &format!("s{stopped}"));
     let mut swarm = Swarm::new(Target { subscribe, ..target.clone() }).expect("a swarm");
