@@ -7,6 +7,7 @@ pub mod http;
 pub mod namespace;
 pub mod proxies;
 pub mod subscriber;
+pub mod tls;
 pub mod verdict;
 
 pub use gateway::Gateway;

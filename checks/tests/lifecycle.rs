@@ -7,6 +7,7 @@ use bench::measure::{rest, subscribed};
 use bench::peer::Options;
 use bench::{End, Swarm};
 use checks::subscriber::Witness;
+use checks::tls::Certificate;
 use checks::verdict::judge;
 use checks::{Gateway, has, measured, skip, wait_until};
 
@@ -24,6 +25,25 @@ fn an_idle_connection_costs_little_memory() {
     let each = (process.rss_kib().expect("memory") - rss) as f64 / CONNECTIONS as f64;
     measured("idle memory", &format!("{each:.2} KiB for each of {CONNECTIONS} subscribed connections, {rss} KiB without"));
     assert!(each <= 4.0, "above 4 KiB a connection is a defect");
+}
+
+#[test]
+fn an_idle_tls_connection_costs_little_memory() {
+    const CONNECTIONS: usize = 150; // each client address may have 200
+    if !has("openssl") {
+        return skip("memory of a TLS connection", "openssl is not installed");
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let certificate = Certificate::make(folder.path());
+    let gateway = certificate.given_to(Gateway::setup()).start();
+    let warm: Vec<_> = (0..20).map(|_| certificate.subscriber(gateway.public, "event:idle")).collect();
+    let rss = gateway.process().rss_kib().expect("memory");
+    let held: Vec<_> = (0..CONNECTIONS).map(|_| certificate.subscriber(gateway.public, "event:idle")).collect();
+    std::thread::sleep(Duration::from_secs(1));
+    let each = (gateway.process().rss_kib().expect("memory") - rss) as f64 / CONNECTIONS as f64;
+    assert_eq!(gateway.metric("tidegate_connections_open"), (warm.len() + held.len()) as f64);
+    measured("idle memory with TLS", &format!("{each:.2} KiB for each of {CONNECTIONS} subscribed connections"));
+    assert!(each <= 24.0, "above 24 KiB a TLS connection is a defect");
 }
 
 #[test]

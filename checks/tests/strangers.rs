@@ -2,13 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bench::measure::subscribed;
 use bench::measure::traffic::{Deliveries, Pace, publish};
 use bench::peer::{Options, open_socket};
 use bench::{Histogram, State, Swarm, Target, frames};
+use checks::tls::Certificate;
 use checks::{Gateway, has, measured, pin_to_load_core, skip};
 use flate2::{Compress, Compression, FlushCompress};
 
@@ -28,10 +28,7 @@ fn unfinished_handshakes(count: usize) {
     pin_to_load_core();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let plain = Gateway::setup().pinned().start();
-    let secure = has("openssl").then(|| {
-        let (certificate, key) = self_signed(folder.path());
-        Gateway::setup().pinned().set("public.tls.cert", &certificate).set("public.tls.key", &key).start()
-    });
+    let secure = has("openssl").then(|| Certificate::make(folder.path()).given_to(Gateway::setup().pinned()).start());
     if secure.is_none() {
         skip("unfinished TLS handshakes", "openssl is not installed");
     }
@@ -135,15 +132,6 @@ impl Honest {
         self.swarm.add(1, Options::default());
         self.since = Instant::now();
     }
-}
-
-fn self_signed(folder: &std::path::Path) -> (String, String) {
-    let (certificate, key) = (folder.join("cert.pem").display().to_string(), folder.join("key.pem").display().to_string());
-    let words =
-        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost"];
-    let made = Command::new("openssl").args(words).args(["-keyout", &key, "-out", &certificate]).output().expect("openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    (format!("file:{certificate}"), format!("file:{key}"))
 }
 
 const ATTACKERS: usize = 100;
