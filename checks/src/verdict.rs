@@ -72,6 +72,15 @@ pub fn judge(history: &[Op], causes: &[&str]) -> Vec<Fault> {
     faults.into_iter().collect()
 }
 
+/// How many faults there are, and the first five.
+pub fn summary(faults: &[Fault]) -> String {
+    let first: Vec<String> = faults.iter().take(5).map(ToString::to_string).collect();
+    match faults.len() {
+        0 => "no faults".to_owned(),
+        count => format!("{count} faults: {}", first.join(", ")),
+    }
+}
+
 /// Reads a history from lines of JSON; an error names the line.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use bench::peer::Options;
 use bench::{End, Swarm};
 use checks::subscriber::Witness;
 use checks::tls::Certificate;
-use checks::verdict::judge;
+use checks::verdict::{judge, summary};
 use checks::{Gateway, has, measured, skip, wait_until};
 
 #[test]
@@ -123,9 +123,9 @@ fn a_frozen_gateway_keeps_its_clients_when_it_thaws() {
     (0..20).for_each(|_| witness.publish(&mut swarm, 0, "g", 50));
     rest(&mut swarm, Duration::from_secs(4), &mut witness).expect("turns");
     let faults = judge(&witness.history, &[]);
-    measured("frozen for 5 s", &format!("{} of 50 cut, {} acknowledged, faults {faults:?}", swarm.ended(), witness.acknowledged()));
+    measured("frozen for 5 s", &format!("{} of 50 cut, {} acknowledged, {}", swarm.ended(), witness.acknowledged(), summary(&faults)));
     assert_eq!(swarm.ready(), 50, "{:?}", swarm.ends());
-    assert_eq!(faults, []);
+    assert!(faults.is_empty());
     assert_eq!(witness.acknowledged(), 40);
 }
 
@@ -138,7 +138,11 @@ fn draining(deadline: &str) -> Gateway {
 fn drained(gateway: &mut Gateway, connections: usize, unresponsive: usize) -> (Drained, Option<i32>) {
     let target = gateway.target("event:drain");
     let drained = drain::run(&target, gateway.process(), connections, unresponsive, Duration::from_secs(90)).expect("a drain");
-    let status = gateway.try_wait();
+    let mut status = None;
+    wait_until(Duration::from_secs(5), || {
+        status = gateway.try_wait();
+        status.is_some()
+    });
     measured("drain", &format!("{} exit {status:?}", drain::report(connections, &drained).line()));
     (drained, status.and_then(|status| status.code()))
 }
