@@ -129,9 +129,9 @@ fn a_frozen_gateway_keeps_its_clients_when_it_thaws() {
     assert_eq!(witness.acknowledged(), 40);
 }
 
-/// A drain that fits into seconds: announce 1 s, window 5 s, grace 2 s.
-fn draining(deadline: &str) -> Gateway {
-    let setup = Gateway::setup().set("drain.announce", "1s").set("drain.window", "5s").set("drain.grace", "2s");
+/// A drain that fits into seconds: announce 1 s, grace 2 s, close 1 s.
+fn draining(window: &str, deadline: &str) -> Gateway {
+    let setup = Gateway::setup().set("drain.announce", "1s").set("drain.window", window).set("drain.grace", "2s");
     setup.set("limits.close", "1s").set("drain.deadline", deadline).start()
 }
 
@@ -150,7 +150,7 @@ fn drained(gateway: &mut Gateway, connections: usize, unresponsive: usize) -> (D
 #[test]
 fn a_drain_is_even_and_ends_with_zero() {
     const CONNECTIONS: usize = 1000;
-    let (mut found, status) = drained(&mut draining("20s"), CONNECTIONS, 0);
+    let (mut found, status) = drained(&mut draining("5s", "20s"), CONNECTIONS, 0);
     assert_eq!(status, Some(0));
     assert_eq!(found.healthy.get(&End::Cut), None, "no 1006");
     assert_eq!(found.healthy.get(&End::Closed(1000)), Some(&CONNECTIONS), "{:?}", found.healthy);
@@ -163,7 +163,7 @@ fn a_drain_is_even_and_ends_with_zero() {
 
 #[test]
 fn unresponsive_clients_hold_up_nobody() {
-    let (found, status) = drained(&mut draining("20s"), 1000, 10);
+    let (found, status) = drained(&mut draining("5s", "20s"), 1000, 10);
     assert_eq!(status, Some(0), "the last socket is gone before the deadline");
     assert_eq!(found.healthy.get(&End::Closed(1000)), Some(&990), "{:?}", found.healthy);
     assert!(found.healthy_s.iter().all(|at| *at <= 6.5), "nobody else waits");
@@ -173,9 +173,10 @@ fn unresponsive_clients_hold_up_nobody() {
 
 #[test]
 fn at_the_deadline_what_is_left_is_cut_and_the_status_says_so() {
-    let (found, status) = drained(&mut draining("7s"), 200, 10);
+    let (found, status) = drained(&mut draining("1s", "3500ms"), 200, 10);
     assert_eq!(status, Some(3));
-    assert!(found.gone_s.is_some_and(|at| (6.5..=8.5).contains(&at)), "{:?}", found.gone_s);
+    assert_eq!(found.healthy.get(&End::Closed(1000)), Some(&190), "{:?}", found.healthy);
+    assert!(found.gone_s.is_some_and(|at| (3.4..=5.0).contains(&at)), "{:?}", found.gone_s);
 }
 
 #[test]
@@ -191,7 +192,7 @@ fn a_drain_with_the_defaults_is_even() {
 
 #[test]
 fn a_second_signal_skips_to_the_end() {
-    let mut gateway = draining("60s");
+    let mut gateway = draining("5s", "60s");
     let swarm = subscribed(&gateway.target("event:drain"), 20, &mut ()).expect("subscribers");
     gateway.signal("TERM");
     std::thread::sleep(Duration::from_millis(300));

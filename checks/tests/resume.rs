@@ -12,7 +12,7 @@ use serde_json::Value;
 
 #[test]
 fn resuming_under_load_neither_loses_nor_doubles() {
-    resumes(400, 1000.0);
+    resumes(2000, 1000.0);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn resumes(times: usize, per_second: f64) {
     }
     let mut current: Vec<usize> = (0..SUBSCRIBERS).collect();
     let mut asked = vec![true; SUBSCRIBERS];
-    let mut entered = vec![0; SUBSCRIBERS];
+    let mut entered = [0; SUBSCRIBERS];
     let (started, mut published, mut opened) = (Instant::now(), 0_u64, SUBSCRIBERS);
     let ask = |swarm: &mut Swarm, witness: &Witness, current: &[usize], asked: &mut [bool]| {
         for (peer, asked) in current.iter().zip(asked) {
