@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::peer::open_socket;
 use crate::process::Process;
 use crate::report::Report;
 
@@ -23,9 +22,10 @@ pub fn run(sockets: usize, per_write: usize, time: Duration, reader_core: Option
     let mut reader = start_reader(listener.local_addr()?, sockets, reader_core)?;
     let mut streams = Vec::with_capacity(sockets);
     for _ in 0..sockets {
-        let (stream, _) = listener.accept()?;
-        stream.set_nonblocking(true)?;
+        let (mut stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
+        stream.write_all(b"!")?;
+        stream.set_nonblocking(true)?;
         streams.push(stream);
     }
     let written = write_all(&mut streams, &vec![b'x'; FRAME_BYTES * per_write], time);
@@ -78,12 +78,13 @@ pub fn read_all(address: SocketAddr, sockets: usize) -> io::Result<()> {
     let mut scratch = vec![0; 256 * 1024];
     let mut streams = Vec::with_capacity(sockets);
     for number in 0..sockets {
-        let mut stream = open_socket(address, None, None)?;
+        // One after the other, each once it is accepted: a full backlog would lose some without a word.
+        let mut accepted = TcpStream::connect(address)?;
+        accepted.read_exact(&mut [0])?;
+        accepted.set_nonblocking(true)?;
+        let mut stream = mio::net::TcpStream::from_std(accepted);
         poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
         streams.push(stream);
-        if number % 64 == 63 {
-            std::thread::sleep(Duration::from_millis(2)); // the listener's backlog is 128
-        }
     }
     let mut open = sockets;
     while open > 0 {
