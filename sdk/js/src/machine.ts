@@ -83,6 +83,7 @@ export class Machine {
 
   /** When `tick` is wanted next; Infinity if never. */
   deadline(): number {
+    if (this.#mode === 'stopped') return Infinity
     const { dead_ms } = this.#agreed.heartbeat
     return Math.min(
       this.#openAt,

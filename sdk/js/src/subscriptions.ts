@@ -149,7 +149,8 @@ export class Subscriptions {
   #message(subscription: Subscription, served: Served, newest: boolean, primary: Link | null, frame: MessageFrame): void {
     const { cursor } = subscription
     if (frame.offset == null) {
-      if (this.#seen(subscription, newest, primary, frame.id)) return
+      if (!newest && primary?.served.get(subscription.channel)?.state === 'live') return
+      if (seenBefore(subscription, newest && served.state === 'live', frame.id)) return
     } else if (!cursor || cursor.epoch === served.epoch) {
       if (cursor && frame.offset <= cursor.offset) return
       advance(subscription, served, frame.offset)
@@ -161,14 +162,6 @@ export class Subscriptions {
     }
     if (served.state === 'replaying') served.recovered++
     this.#tell(subscription, { type: 'message', message: toMessage(frame) })
-  }
-
-  /** Whether an `event` message is one that the other link has brought, or will. */
-  #seen({ channel, seenIds }: Subscription, newest: boolean, primary: Link | null, id: string | null | undefined): boolean {
-    if (newest) return id != null && seenIds.has(id)
-    if (primary?.served.get(channel)?.state === 'live') return true
-    if (id != null && seenIds.size < REMEMBERED_IDS) seenIds.add(id)
-    return false
   }
 
   /** Only one link is left: nothing can come twice on `event` channels. */
@@ -224,6 +217,14 @@ export class Subscriptions {
 function advance(subscription: Subscription, { epoch }: Served, offset: number): void {
   const { cursor } = subscription
   if (cursor?.epoch !== epoch || cursor.offset < offset) subscription.cursor = { epoch, offset }
+}
+
+/** Whether the other link has brought this `event` message. Remembers it for the other one, unless this link is settled. */
+function seenBefore({ seenIds }: Subscription, settled: boolean, id: string | null | undefined): boolean {
+  if (id == null) return false
+  if (seenIds.has(id)) return true
+  if (!settled && seenIds.size < REMEMBERED_IDS) seenIds.add(id)
+  return false
 }
 
 function toMessage(frame: MessageFrame): Message {
