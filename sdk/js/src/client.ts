@@ -115,14 +115,12 @@ export class Tidegate extends Emitter<TidegateEvents> {
   publish(channel: string, data: unknown, { key, messageId, timeoutMs }: PublishOptions = {}): Promise<Published> {
     // JSON has no undefined: a field that vanished would publish something else than was meant.
     if (JSON.stringify(data) === undefined) return Promise.reject(new TypeError('data is not a JSON value'))
-    const names = { ...(key !== undefined && { key }), ...(messageId !== undefined && { message_id: messageId }) }
-    return this.#command({ type: 'publish', channel, data, ...names }, timeoutMs)
+    return this.#command({ type: 'publish', channel, data, key, message_id: messageId }, timeoutMs)
   }
 
   /** Deletes an entry of a `state` channel. */
   delete(channel: string, key: string, { messageId, timeoutMs }: Omit<PublishOptions, 'key'> = {}): Promise<Published> {
-    const names = messageId === undefined ? {} : { message_id: messageId }
-    return this.#command({ type: 'publish', channel, key, deleted: true, ...names }, timeoutMs)
+    return this.#command({ type: 'publish', channel, key, deleted: true, message_id: messageId }, timeoutMs)
   }
 
   /** Asks the team's backend. Never repeated: after `connection_lost` it may or may not have happened. */
@@ -163,7 +161,7 @@ export class Tidegate extends Emitter<TidegateEvents> {
     const channel = kind === 'state' ? new StateChannel(subscriber, name, kind) : new Channel(subscriber, name, kind)
     this.#channels.set(name, channel)
     this.#handles.set(ref, channel)
-    this.#input({ type: 'subscribe', ref, channel: name, kind, ...(since !== undefined && { since }) })
+    this.#input({ type: 'subscribe', ref, channel: name, kind, since })
     return channel
   }
 
@@ -173,7 +171,7 @@ export class Tidegate extends Emitter<TidegateEvents> {
     if (!channel) return false
     this.#handles.delete(ref)
     this.#channels.delete(channel.name)
-    channel.receive({ type: 'status', status: 'ended', ...(error && { error }) })
+    channel.receive({ type: 'status', status: 'ended', error })
     return true
   }
 
@@ -232,8 +230,7 @@ export class Tidegate extends Emitter<TidegateEvents> {
       this.#input({ type: 'credential', attempt, credential: (await this.#options.auth?.(request)) ?? null })
     } catch (error) {
       const { message = String(error), retryAfterMs } = (error ?? {}) as Partial<TidegateError>
-      const hint = typeof retryAfterMs === 'number' ? { retryMs: retryAfterMs } : {}
-      this.#input({ type: 'no-credential', attempt, reason: `auth: ${message}`, ...hint })
+      this.#input({ type: 'no-credential', attempt, reason: `auth: ${message}`, retryMs: retryAfterMs ?? undefined })
     }
   }
 

@@ -2,26 +2,27 @@
 
 import type { ServerFrame } from './protocol.js'
 
-type Check = (value: unknown) => boolean
-
-const isObject: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
-const isText: Check = (value) => typeof value === 'string'
-const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
-const isFlag: Check = (value) => typeof value === 'boolean'
-const isPosition: Check = (value) => isObject(value) && failing(value as Fields, 'epoch:s offset:i') === null
-const isEntries: Check = (value) =>
-  Array.isArray(value) && value.every((entry) => isObject(entry) && failing(entry as Fields, 'key:s offset:i') === null)
-
 type Fields = Record<string, unknown>
 
-const CHECKS: Record<string, Check> = {
-  s: isText, i: isCount, b: isFlag, o: isObject, p: isPosition, e: isEntries, a: Array.isArray,
+const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value)
+const fits = (value: unknown, shape: string): boolean => isObject(value) && failing(value, shape) === undefined
+
+/** Kinds of values: text, count, flag, position, entries of a snapshot, figures of a welcome. */
+const KINDS: Record<string, (value: unknown) => boolean> = {
+  s: (value) => typeof value === 'string',
+  i: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
+  b: (value) => typeof value === 'boolean',
+  p: (value) => fits(value, 'epoch:s offset:i'),
+  e: (value) => Array.isArray(value) && value.every((entry) => fits(entry, 'key:s offset:i')),
+  h: (value) => fits(value, 'dead_ms:i'),
+  l: (value) => fits(value, 'message_bytes:i in_flight:i'),
+  r: (value) => fits(value, 'window_ms:i base_ms:i cap_ms:i'),
 }
 
 /** Field, kind, and `?` where it may be absent or null. A frame type that is not here is ignored, as the protocol asks. */
-const SHAPES = new Map(Object.entries({
-  challenge: 'connection:s nonce:s audience:s within_ms:i methods:a',
-  welcome: 'connection:s node:s user:s? session:s? expires_in_ms:i? heartbeat:o limits:o reconnect:o',
+const SHAPES: Record<string, string> = {
+  challenge: '',
+  welcome: 'connection:s node:s heartbeat:h limits:l reconnect:r',
   subscribed: 'id:i channel:s kind:s position:p? recovery:s',
   message: 'channel:s offset:i? id:s? key:s? deleted:b?',
   snapshot: 'channel:s epoch:s offset:i entries:e more:b',
@@ -34,19 +35,17 @@ const SHAPES = new Map(Object.entries({
   error: 'id:i? code:s message:s retry_after_ms:i?',
   ping: '',
   pong: '',
-  reauth: 'within_ms:i reason:s',
-  going_away: 'reason:s reconnect_after_ms:i deadline_ms:i handover:s?',
-}))
+  reauth: 'reason:s',
+  going_away: 'reconnect_after_ms:i handover:s?',
+}
 
-/** The first field that is not as the shape says, or null. Only own fields count. */
-function failing(frame: Fields, shape: string): string | null {
-  for (const rule of shape ? shape.split(' ') : []) {
-    const [field, kind] = rule.split(':') as [string, string]
-    const value = Object.hasOwn(frame, field) ? frame[field] : undefined
-    if (kind.endsWith('?') && (value === undefined || value === null)) continue
-    if (!CHECKS[kind[0]!]!(value)) return field
+/** The first field that is not as the shape says. Only own fields count. */
+function failing(frame: Fields, shape: string): string | undefined {
+  for (const [, field, kind, optional] of shape.matchAll(/(\w+):(\w)(\??)/g)) {
+    const value = Object.hasOwn(frame, field!) ? frame[field!] : null
+    if (!(optional && value == null) && !KINDS[kind!]!(value)) return field
   }
-  return null
+  return
 }
 
 /** A frame that is not this protocol; the message names the field. */
@@ -62,11 +61,10 @@ export function decode(text: string): ServerFrame[] {
   }
   const frames: ServerFrame[] = []
   for (const item of Array.isArray(value) ? value : [value]) {
-    const type: unknown = isObject(item) ? (item as Fields)['type'] : null
-    if (!isText(type)) throw new FrameError('type')
-    const shape = SHAPES.get(type as string)
-    if (shape === undefined) continue
-    const field = failing(item as Fields, shape)
+    if (!fits(item, 'type:s')) throw new FrameError('type')
+    const { type } = item as ServerFrame
+    if (!Object.hasOwn(SHAPES, type)) continue
+    const field = failing(item as Fields, SHAPES[type]!)
     if (field) throw new FrameError(`${type}.${field}`)
     frames.push(item as ServerFrame)
   }

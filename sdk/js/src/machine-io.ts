@@ -9,11 +9,11 @@ export type Status = 'connecting' | 'authenticating' | 'ready' | 'moving' | 'wai
 export interface StatusChange {
   readonly status: Status
   /** The close code behind `waiting` and `stopped`. */
-  readonly code?: number
+  readonly code?: number | undefined
   /** The close reason, or what failed in words. */
-  readonly reason?: string
+  readonly reason?: string | undefined
   /** How long `waiting` waits. */
-  readonly retryMs?: number
+  readonly retryMs?: number | undefined
 }
 
 /** Proof of who the client is: a single-use ticket (sent in the query), or a token (answers the challenge). */
@@ -32,11 +32,11 @@ export interface Published {
 export interface Message<T = unknown> {
   readonly channel: string
   readonly data: T
-  readonly id?: string
+  readonly id?: string | undefined
   /** Absent on `event` channels. */
-  readonly offset?: number
-  readonly key?: string
-  readonly deleted?: true
+  readonly offset?: number | undefined
+  readonly key?: string | undefined
+  readonly deleted?: true | undefined
 }
 
 /** Messages that will not come. */
@@ -53,7 +53,7 @@ export type SubscriptionStatus = 'subscribing' | 'catching-up' | 'live' | 'ended
 
 /** What a subscription tells its channel's handle. */
 export type ChannelEvent =
-  | { readonly type: 'status'; readonly status: SubscriptionStatus; readonly error?: TidegateError }
+  | { readonly type: 'status'; readonly status: SubscriptionStatus; readonly error?: TidegateError | undefined }
   | { readonly type: 'subscribed'; readonly recovery: Recovery; readonly position: Position | null }
   | { readonly type: 'message'; readonly message: Message }
   | { readonly type: 'snapshot'; readonly entries: readonly SnapshotEntry[] }
@@ -70,11 +70,11 @@ export type Input =
   | { readonly type: 'wake' }
   | { readonly type: 'tick' }
   | { readonly type: 'credential'; readonly attempt: number; readonly credential: Credential | null }
-  | { readonly type: 'no-credential'; readonly attempt: number; readonly reason: string; readonly retryMs?: number }
+  | { readonly type: 'no-credential'; readonly attempt: number; readonly reason: string; readonly retryMs?: number | undefined }
   | { readonly type: 'opened'; readonly attempt: number }
   | { readonly type: 'received'; readonly attempt: number; readonly text: string }
   | { readonly type: 'closed'; readonly attempt: number; readonly code: number; readonly reason: string }
-  | { readonly type: 'subscribe'; readonly ref: number; readonly channel: string; readonly kind: ChannelKind; readonly since?: Since }
+  | { readonly type: 'subscribe'; readonly ref: number; readonly channel: string; readonly kind: ChannelKind; readonly since?: Since | undefined }
   | { readonly type: 'unsubscribe'; readonly channel: string }
   | { readonly type: 'command'; readonly ref: number; readonly command: Command; readonly timeoutMs: number }
 
@@ -83,9 +83,9 @@ export type Command =
       readonly type: 'publish'
       readonly channel: string
       readonly data?: unknown
-      readonly key?: string
+      readonly key?: string | undefined
       readonly deleted?: true
-      readonly message_id?: string
+      readonly message_id?: string | undefined
     }
   | { readonly type: 'request'; readonly method: string; readonly data: unknown }
   | { readonly type: 'ping' }
@@ -102,4 +102,4 @@ export type Action =
   | { readonly type: 'settle'; readonly ref: number; readonly result?: unknown; readonly error?: TidegateError }
   | { readonly type: 'channel'; readonly ref: number; readonly event: ChannelEvent }
   /** The subscription is over; with an error unless it was wanted. */
-  | { readonly type: 'ended'; readonly ref: number; readonly error?: TidegateError }
+  | { readonly type: 'ended'; readonly ref: number; readonly error?: TidegateError | undefined }

@@ -8,7 +8,7 @@ import { TidegateError } from './errors.js'
 import { livenessDeadline, newLink, STEP_MS, type Link } from './link.js'
 import type { Action, Credential, Input, Status, StatusChange } from './machine-io.js'
 import { Outgoing } from './outgoing.js'
-import type { ErrorFrame, GoingAwayFrame, Position, ReconnectSettings, ServerFrame, Welcome } from './protocol.js'
+import type { ErrorFrame, GoingAwayFrame, Position, ServerFrame, Welcome } from './protocol.js'
 import { Subscriptions } from './subscriptions.js'
 
 /** A connection that lasted this long was good: the next loss starts from the first delay again. */
@@ -180,7 +180,7 @@ export class Machine {
   }
 
   #welcome(link: Link, welcome: Welcome): void {
-    this.#agreed = agreedFrom(welcome)
+    this.#agreed = welcome
     this.actions.push({ type: 'welcome', welcome })
     if (link.phase === 'ready') return
     link.phase = 'ready'
@@ -312,7 +312,7 @@ export class Machine {
       case 'welcome':
         return this.#welcome(link, frame)
       case 'ping':
-        return this.#send(link, { type: 'pong', ...('n' in frame && { n: frame.n }) })
+        return this.#send(link, { type: 'pong', n: frame.n })
       case 'pong':
         return void this.#outgoing.reply(this.#now, { type: 'ok', id: Number(frame.n) })
       case 'reauth':
@@ -398,11 +398,10 @@ export class Machine {
 
   #tellStatus(): void {
     const status = this.status
-    const retryMs = this.#openAt - this.#now
     const change: StatusChange = {
       status,
-      ...(this.#loss.code !== undefined && { code: this.#loss.code, reason: this.#loss.reason ?? '' }),
-      ...(status === 'waiting' && { retryMs: Math.round(retryMs) }),
+      ...this.#loss,
+      retryMs: status === 'waiting' ? Math.round(this.#openAt - this.#now) : undefined,
     }
     if (status === this.#told.status && (status !== 'waiting' || change.code === this.#told.code)) return
     this.#told = change
@@ -423,17 +422,4 @@ function asked(link: Link): number {
   let count = 0
   for (const { state } of link.served.values()) if (state === 'asked') count++
   return count
-}
-
-/** What a `welcome` settles; a figure that is missing or senseless leaves the default. */
-function agreedFrom({ heartbeat, limits, reconnect }: Welcome): typeof DEFAULTS {
-  const figures = <T extends object>(defaults: T, given: object): T => {
-    const usable = Object.entries(given).filter(([name, value]) => Object.hasOwn(defaults, name) && Number.isSafeInteger(value) && value > 0)
-    return { ...defaults, ...Object.fromEntries(usable) }
-  }
-  return {
-    heartbeat: figures(DEFAULTS.heartbeat, heartbeat),
-    limits: figures(DEFAULTS.limits, limits),
-    reconnect: figures(DEFAULTS.reconnect as ReconnectSettings, reconnect),
-  }
 }

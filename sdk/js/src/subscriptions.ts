@@ -42,7 +42,7 @@ export class Subscriptions {
     const subscription = this.#all.get(channel)
     if (!subscription) return
     this.#all.delete(channel)
-    this.emit({ type: 'ended', ref: subscription.ref, ...(error && { error }) })
+    this.emit({ type: 'ended', ref: subscription.ref, error })
   }
 
   /** Ends all of them. */
@@ -231,9 +231,9 @@ function toMessage(frame: MessageFrame): Message {
   return {
     channel: frame.channel,
     data: frame.data,
-    ...(frame.id != null && { id: frame.id }),
-    ...(frame.offset != null && { offset: frame.offset }),
-    ...(frame.key != null && { key: frame.key }),
-    ...(frame.deleted && { deleted: true as const }),
+    id: frame.id ?? undefined,
+    offset: frame.offset ?? undefined,
+    key: frame.key ?? undefined,
+    deleted: frame.deleted || undefined,
   }
 }
