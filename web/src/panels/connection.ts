@@ -26,12 +26,12 @@ export class Connection {
     this.#pill.dataset['status'] = status
     if (status === 'waiting' || status === 'stopped') {
       this.#lostAt ||= performance.now()
-      const did = status === 'stopped' ? 'stops' : `${CLASSES[Math.floor((code ?? 0) / 100)] ?? 'backs off'}, tries in ${seconds(retryMs ?? 0)}`
-      const cause = `${code ?? ''} ${reason || (code === 1006 ? 'lost without a goodbye' : '')}`.trim()
-      const close = element('last-close')
-      setText(close, `${cause} → ${did}`)
-      close.title = `${cause} → ${did}`
-      this.note(`${cause} → ${did}`, status === 'stopped' ? 'bad' : 'warn')
+      const did = status === 'stopped' ? 'stops' : (CLASSES[Math.floor((code ?? 0) / 100)] ?? 'backs off')
+      const when = status === 'stopped' ? '' : `, tries in ${seconds(retryMs ?? 0)}`
+      const cause = reason || (code === 1006 ? 'lost without a goodbye' : 'no reason given')
+      setText(element('last-close'), `${code} → ${did}`)
+      element('last-close').title = cause
+      this.note(`${code} ${cause} → ${did}${when}`, status === 'stopped' ? 'bad' : 'warn')
     } else if (status === 'moving') this.note('asked to leave: opens the next connection before it closes this one', 'warn')
     else if (status === 'ready') {
       this.note(this.#lostAt ? `ready again after ${seconds(performance.now() - this.#lostAt)}` : 'ready', 'good')
