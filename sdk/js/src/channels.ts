@@ -2,24 +2,14 @@
 
 import type { TidegateError } from './errors.js'
 import { Emitter } from './emitter.js'
-import type { ChannelEvent, Gap, Message, SubscriptionStatus } from './machine-io.js'
+import type { ChannelEvents, Message, SubscriptionStatus, Told } from './machine-io.js'
 import { Messages, type MessagesOptions } from './messages.js'
-import type { ChannelKind, Position, Recovery } from './protocol.js'
+import type { ChannelKind, Position } from './protocol.js'
 
 /** What a channel's handle needs of its client. */
 export interface Subscriber {
   cursor(): Position | null
   unsubscribe(): void
-}
-
-export interface ChannelEvents<T> {
-  message: Message<T>
-  gap: Gap
-  status: SubscriptionStatus
-  /** The server has taken the subscription, and says what becomes of the messages since the cursor. */
-  subscribed: { recovery: Recovery; position: Position | null }
-  /** Everything missed has come: `recovered` messages. */
-  live: { recovered: number }
 }
 
 /** A subscription to an `event` or `log` channel. */
@@ -71,17 +61,17 @@ export class Channel<T = unknown, Events extends ChannelEvents<T> = ChannelEvent
   }
 
   /** @internal */
-  receive(event: ChannelEvent): void {
-    if (event.type === 'message') this.message(event.message as Message<T>)
-    else if (event.type === 'gap') this.emit('gap', event.gap)
-    else if (event.type === 'subscribed') this.emit('subscribed', { recovery: event.recovery, position: event.position })
-    else if (event.type === 'live') this.emit('live', { recovered: event.recovered })
-    else if (event.type === 'status' && event.status !== this.#status) {
-      this.#status = event.status
-      this.#error = event.error ?? null
-      this.emit('status', event.status)
-      if (event.status === 'ended') for (const iteration of [...this.#iterations]) iteration.end(event.error)
-    }
+  receive(...[name, value]: Told): void {
+    if (name === 'message') this.message(value as Message<T>)
+    else if (name !== 'status') this.emit(name as keyof ChannelEvents<T>, value as never)
+    else if (value !== this.#status) this.emit(name, (this.#status = value))
+  }
+
+  /** @internal */
+  end(error?: TidegateError): void {
+    this.#error = error ?? null
+    this.receive('status', 'ended')
+    for (const iteration of [...this.#iterations]) iteration.end(error)
   }
 
   protected message(message: Message<T>): void {
@@ -140,9 +130,9 @@ export class StateChannel<T = unknown> extends Channel<T, StateEvents<T>> implem
   }
 
   /** @internal */
-  override receive(event: ChannelEvent): void {
-    if (event.type !== 'snapshot') return super.receive(event)
-    this.#entries = new Map(event.entries.map(({ key, data }) => [key, data as T]))
+  override receive(...told: Told): void {
+    if (told[0] !== 'snapshot') return super.receive(...told)
+    this.#entries = new Map(told[1].map(({ key, data }) => [key, data as T]))
     this.emit('snapshot', this)
   }
 

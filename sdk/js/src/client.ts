@@ -171,7 +171,7 @@ export class Tidegate extends Emitter<TidegateEvents> {
     if (!channel) return false
     this.#handles.delete(ref)
     this.#channels.delete(channel.name)
-    channel.receive({ type: 'status', status: 'ended', error })
+    channel.end(error)
     return true
   }
 
@@ -221,7 +221,7 @@ export class Tidegate extends Emitter<TidegateEvents> {
       case 'ended':
         return void this.#end(action.ref, action.error)
       case 'channel':
-        return this.#handles.get(action.ref)?.receive(action.event)
+        return this.#handles.get(action.ref)?.receive(...action.told)
     }
   }
 

@@ -52,13 +52,18 @@ export interface Gap {
 export type SubscriptionStatus = 'subscribing' | 'catching-up' | 'live' | 'ended'
 
 /** What a subscription tells its channel's handle. */
-export type ChannelEvent =
-  | { readonly type: 'status'; readonly status: SubscriptionStatus; readonly error?: TidegateError | undefined }
-  | { readonly type: 'subscribed'; readonly recovery: Recovery; readonly position: Position | null }
-  | { readonly type: 'message'; readonly message: Message }
-  | { readonly type: 'snapshot'; readonly entries: readonly SnapshotEntry[] }
-  | { readonly type: 'gap'; readonly gap: Gap }
-  | { readonly type: 'live'; readonly recovered: number }
+export interface ChannelEvents<T = unknown> {
+  message: Message<T>
+  gap: Gap
+  status: SubscriptionStatus
+  /** The server has taken the subscription, and says what becomes of the messages since the cursor. */
+  subscribed: { readonly recovery: Recovery; readonly position: Position | null }
+  /** Everything missed has come: `recovered` messages. */
+  live: { readonly recovered: number }
+}
+
+/** The same, and what a `state` channel's handle makes its entries of, as pairs of name and value. */
+export type Told = { [Name in keyof ChannelEvents]: [Name, ChannelEvents[Name]] }[keyof ChannelEvents] | ['snapshot', readonly SnapshotEntry[]]
 
 /** What happens. Inputs of a socket carry its attempt number; those of an older one change nothing. */
 export type Input =
@@ -100,6 +105,6 @@ export type Action =
   | { readonly type: 'status'; readonly change: StatusChange }
   | { readonly type: 'welcome'; readonly welcome: Welcome }
   | { readonly type: 'settle'; readonly ref: number; readonly result?: unknown; readonly error?: TidegateError }
-  | { readonly type: 'channel'; readonly ref: number; readonly event: ChannelEvent }
+  | { readonly type: 'channel'; readonly ref: number; readonly told: Told }
   /** The subscription is over; with an error unless it was wanted. */
   | { readonly type: 'ended'; readonly ref: number; readonly error?: TidegateError | undefined }

@@ -96,8 +96,8 @@ export class Machine {
 
   handle(now: number, input: Input): void {
     this.#now = now
-    if (this.#mode !== 'stopped') this.#input(input)
-    else this.#tooLate(input)
+    if (this.#mode !== 'stopped' || input.type === 'command' || input.type === 'subscribe') this.#input(input)
+    if (this.#mode === 'stopped') this.#endAll()
     this.#flush()
     this.#tellStatus()
   }
@@ -235,9 +235,14 @@ export class Machine {
     this.#closeAll('closed')
     this.#mode = 'stopped'
     this.#loss = { code, reason }
-    const error = code === 1000 ? undefined : new TidegateError('stopped', `${code} ${reason}`)
-    this.#outgoing.stop(`${code} ${reason}`)
-    this.#subscriptions.stop(error)
+  }
+
+  /** Fails and ends everything, also what comes too late. */
+  #endAll(): void {
+    const { code, reason } = this.#loss
+    const error = new TidegateError('stopped', `${code} ${reason}`)
+    this.#outgoing.stop(error.message)
+    this.#subscriptions.stop(code === 1000 ? undefined : error)
   }
 
   #closeAll(reason: string): void {
@@ -386,14 +391,6 @@ export class Machine {
 
   #send(link: Link, frame: object): void {
     this.actions.push({ type: 'send', attempt: link.attempt, text: JSON.stringify(frame) })
-  }
-
-  #tooLate(input: Input): void {
-    const error = new TidegateError('stopped')
-    if (input.type === 'command') this.actions.push({ type: 'settle', ref: input.ref, error })
-    else if (input.type === 'subscribe') {
-      this.actions.push({ type: 'ended', ref: input.ref, error })
-    }
   }
 
   #tellStatus(): void {

@@ -3,11 +3,13 @@
 
 import { TidegateError } from './errors.js'
 import type { Link, Served } from './link.js'
-import type { Action, ChannelEvent, Message } from './machine-io.js'
+import type { Action, Message, Told } from './machine-io.js'
 import type { ChannelFrame, ChannelKind, GapFrame, MessageFrame, Position, Since, SnapshotFrame, SubscribedFrame } from './protocol.js'
 
 /** Ids of `event` messages remembered while two links overlap. Overlaps last a second or so; twice a full server outbox would be 2,048. */
 const REMEMBERED_IDS = 1_024
+
+const EPOCH_GAP = { missed: null, from: null, to: null, reason: 'epoch' }
 
 interface Subscription {
   readonly ref: number
@@ -60,7 +62,7 @@ export class Subscriptions {
       if (!subscription.cursor) continue
       subscription.cursor = null
       if (typeof subscription.since === 'object' && 'epoch' in subscription.since) subscription.since = undefined
-      this.#tell(subscription, { type: 'gap', gap: { missed: null, from: null, to: null, reason: 'epoch' } })
+      this.#tell(subscription, 'gap', EPOCH_GAP)
     }
   }
 
@@ -92,7 +94,7 @@ export class Subscriptions {
 
   /** The link that served them is gone. */
   lost(): void {
-    for (const subscription of this.#all.values()) this.#tell(subscription, { type: 'status', status: 'subscribing' })
+    for (const subscription of this.#all.values()) this.#tell(subscription, 'status', 'subscribing')
   }
 
   /** A `subscribe` was refused: again later if a time is named, else it has ended. */
@@ -104,7 +106,7 @@ export class Subscriptions {
       return
     }
     subscription.notBefore = now + error.retryAfterMs
-    this.#tell(subscription, { type: 'status', status: 'subscribing' })
+    this.#tell(subscription, 'status', 'subscribing')
   }
 
   /** A frame about a channel. `primary` is the newest welcomed link; `link` may be the one being left. */
@@ -123,8 +125,8 @@ export class Subscriptions {
       served.state = 'live'
       if (!newest) return
       if (frame.offset != null) advance(subscription, served, frame.offset)
-      this.#tell(subscription, { type: 'live', recovered: served.recovered })
-      this.#tell(subscription, { type: 'status', status: 'live' })
+      this.#tell(subscription, 'live', { recovered: served.recovered })
+      this.#tell(subscription, 'status', 'live')
     } else {
       link.served.delete(frame.channel)
       if (newest) this.refused(now, frame.channel, new TidegateError(frame.code, frame.code, frame.retry_after_ms ?? null))
@@ -142,8 +144,8 @@ export class Subscriptions {
     served.epoch = frame.position?.epoch ?? ''
     if (frame.recovery === 'none' && !subscription.since) subscription.cursor ??= frame.position ?? null
     if (!newest) return
-    this.#tell(subscription, { type: 'subscribed', recovery: frame.recovery, position: frame.position ?? null })
-    this.#tell(subscription, { type: 'status', status: 'catching-up' })
+    this.#tell(subscription, 'subscribed', { recovery: frame.recovery, position: frame.position ?? null })
+    this.#tell(subscription, 'status', 'catching-up')
   }
 
   #message(subscription: Subscription, served: Served, newest: boolean, primary: Link | null, frame: MessageFrame): void {
@@ -157,11 +159,11 @@ export class Subscriptions {
     } else {
       // Another epoch: over on the link that is left; never told on the newest, so it is told here.
       if (!newest) return
-      this.#tell(subscription, { type: 'gap', gap: { missed: null, from: null, to: null, reason: 'epoch' } })
+      this.#tell(subscription, 'gap', EPOCH_GAP)
       subscription.cursor = { epoch: served.epoch, offset: frame.offset }
     }
     if (served.state === 'replaying') served.recovered++
-    this.#tell(subscription, { type: 'message', message: toMessage(frame) })
+    this.#tell(subscription, 'message', toMessage(frame))
   }
 
   /** Only one link is left: nothing can come twice on `event` channels. */
@@ -180,7 +182,7 @@ export class Subscriptions {
     if (cursor && cursor.epoch !== frame.epoch && !newest) return
     subscription.cursor = { epoch: frame.epoch, offset: frame.offset }
     subscription.gapped = false
-    this.#tell(subscription, { type: 'snapshot', entries })
+    this.#tell(subscription, 'snapshot', entries)
   }
 
   #gap(subscription: Subscription, link: Link, served: Served, newest: boolean, primary: Link | null, frame: GapFrame): void {
@@ -204,12 +206,11 @@ export class Subscriptions {
       subscription.cursor = { epoch: served.epoch, offset: 0 }
     }
     subscription.gapped = true
-    const gap = { missed: frame.missed ?? null, from: frame.from ?? null, to: to ?? null, reason: frame.reason }
-    this.#tell(subscription, { type: 'gap', gap })
+    this.#tell(subscription, 'gap', { missed: frame.missed ?? null, from: frame.from ?? null, to: to ?? null, reason: frame.reason })
   }
 
-  #tell({ ref }: Subscription, event: ChannelEvent): void {
-    this.emit({ type: 'channel', ref, event })
+  #tell({ ref }: Subscription, ...told: Told): void {
+    this.emit({ type: 'channel', ref, told })
   }
 }
 

@@ -114,8 +114,8 @@ export class Bench {
   }
 
   /** Channel events of one kind, as they were told. */
-  told<Type extends string>(type: Type): Record<string, any>[] {
-    return this.take('channel').map(({ event }) => event).filter((event) => event.type === type)
+  told(type: string): any[] {
+    return this.take('channel').filter(({ told }) => told[0] === type).map(({ told }) => told[1] as any)
   }
 
   statuses(): string[] {

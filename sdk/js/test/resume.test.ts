@@ -56,13 +56,13 @@ describe.each<[string, Trouble]>([
       let last = 0
       const seen = new Set<number>()
       const missing: [number, number][] = []
-      for (const { event } of world.bench.take('channel')) {
-        if (event.type === 'message') {
-          const offset = event.message.offset!
+      for (const { told } of world.bench.take('channel')) {
+        if (told[0] === 'message') {
+          const offset = told[1].offset!
           expect(offset, `seed ${seed}: in order, once`).toBeGreaterThan(last)
           seen.add((last = offset))
-        } else if (event.type === 'gap' && event.gap.reason === 'epoch') last = 0
-        else if (event.type === 'gap') missing.push([event.gap.from!, (last = Math.max(last, event.gap.to!))])
+        } else if (told[0] === 'gap' && told[1].reason === 'epoch') last = 0
+        else if (told[0] === 'gap') missing.push([told[1].from!, (last = Math.max(last, told[1].to!))])
       }
       expect(world.bench.machine.cursor('build:1')).toEqual({ epoch: log.epoch, offset: log.offset })
       if (trouble.epochs) continue
@@ -102,14 +102,14 @@ test.each<[string, Trouble]>([
     live(world, board, 200, trouble, (n) => world.publish(board, n, keys[Math.floor(world.random() * 5)]!, world.chance(0.2)))
     settle(world)
     const state = new Map<string, unknown>()
-    for (const { event } of world.bench.take('channel')) {
-      if (event.type === 'snapshot') {
+    for (const { told } of world.bench.take('channel')) {
+      if (told[0] === 'snapshot') {
         // Values only grow here: a snapshot that is older than what is known would show as a smaller one.
-        for (const { key, data } of event.entries) expect(data as number, `seed ${seed}: ${key} went back`).toBeGreaterThanOrEqual((state.get(key) as number) ?? 0)
+        for (const { key, data } of told[1]) expect(data as number, `seed ${seed}: ${key} went back`).toBeGreaterThanOrEqual((state.get(key) as number) ?? 0)
         state.clear()
-        for (const { key, data } of event.entries) state.set(key, data)
-      } else if (event.type === 'message') {
-        const { key, data, deleted } = event.message
+        for (const { key, data } of told[1]) state.set(key, data)
+      } else if (told[0] === 'message') {
+        const { key, data, deleted } = told[1]
         deleted ? state.delete(key!) : state.set(key!, data)
       }
     }
@@ -127,7 +127,7 @@ describe('single frames', () => {
     bench.subscribe('log', 'a')
     bench.frame(1, subscribed(1, position(100), 'none'), { type: 'live', channel: 'a', offset: 100 })
     bench.frame(1, { type: 'gap', channel: 'a', missed: null, reason: 'epoch', position: position(7, 'f') }, message(8), message(8))
-    expect(bench.told('message').map(({ message }) => message.offset)).toEqual([8])
+    expect(bench.told('message').map((message) => message.offset)).toEqual([8])
     expect(bench.machine.cursor('a')).toEqual(position(8, 'f'))
   })
 
@@ -135,7 +135,7 @@ describe('single frames', () => {
     const bench = Bench.ready()
     bench.subscribe('log', 'a', position(100))
     bench.frame(1, subscribed(1, position(3, 'f'), 'complete'), message(3))
-    expect(bench.take('channel').map(({ event }) => event.type).slice(-2)).toEqual(['gap', 'message'])
+    expect(bench.take('channel').map(({ told }) => told[0]).slice(-2)).toEqual(['gap', 'message'])
     expect(bench.machine.cursor('a')).toEqual(position(3, 'f'))
   })
 
@@ -168,7 +168,7 @@ describe('single frames', () => {
     const [again] = bench.sent(bench.connect())
     expect(again).not.toHaveProperty('since')
     bench.frame(2, { ...told, id: again!['id'] }, { ...part, entries: [], more: false })
-    expect(bench.told('snapshot')).toEqual([{ type: 'snapshot', entries: [] }])
+    expect(bench.told('snapshot')).toEqual([[]])
   })
 
   test('a refusal with a time is repeated then; one without ends the subscription', () => {
