@@ -28,8 +28,8 @@ export interface AuthRequest {
 export interface TidegateOptions {
   /** `wss://…/ws`; relative to the page where there is one, and `https:` will do. */
   readonly url: string
-  /** Called before every connection. An error's `retryAfterMs`, if it has one, is kept to. Omit for anonymous. */
-  readonly auth?: (request: AuthRequest) => Promise<Credential> | Credential
+  /** Called before every connection. An error's `retryAfterMs`, if it has one, is kept to. Null, or no `auth`: anonymous. */
+  readonly auth?: (request: AuthRequest) => Promise<Credential | null> | Credential | null
   /** Only where there is no global one. */
   readonly WebSocket?: WebSocketConstructor
   /** Most publishes and requests that wait for a connection or an answer; more fail with `queue_full`. 256 by default. */

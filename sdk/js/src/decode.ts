@@ -3,49 +3,74 @@
 import type { ServerFrame } from './protocol.js'
 
 type Fields = Record<string, unknown>
+type Check = (value: unknown) => boolean
 
-const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value)
-const fits = (value: unknown, shape: string): boolean => isObject(value) && failing(value, shape) === undefined
+const isText: Check = (value) => typeof value === 'string'
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
 
-/** Kinds of values: text, count, flag, position, entries of a snapshot, figures of a welcome. */
-const KINDS: Record<string, (value: unknown) => boolean> = {
-  s: (value) => typeof value === 'string',
-  i: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
-  b: (value) => typeof value === 'boolean',
-  p: (value) => fits(value, 'epoch:s offset:i'),
-  e: (value) => Array.isArray(value) && value.every((entry) => fits(entry, 'key:s offset:i')),
-  h: (value) => fits(value, 'dead_ms:i'),
-  l: (value) => fits(value, 'message_bytes:i in_flight:i'),
-  r: (value) => fits(value, 'window_ms:i base_ms:i cap_ms:i'),
+/** An object that has these fields, and all others that are known as they should be. */
+const has = (required: string): Check => (value) =>
+  typeof value === 'object' && value !== null && failing(value as Fields, required) === undefined
+
+/** What a field holds, wherever it occurs. `id` is a number in replies and a text in messages; a wrong one is only never found. */
+const FIELDS: Record<string, Check> = {
+  type: isText,
+  channel: isText,
+  kind: isText,
+  recovery: isText,
+  reason: isText,
+  code: isText,
+  message: isText,
+  connection: isText,
+  node: isText,
+  key: isText,
+  epoch: isText,
+  offset: isCount,
+  missed: isCount,
+  from: isCount,
+  to: isCount,
+  retry_after_ms: isCount,
+  reconnect_after_ms: isCount,
+  dead_ms: isCount,
+  message_bytes: isCount,
+  in_flight: isCount,
+  window_ms: isCount,
+  base_ms: isCount,
+  cap_ms: isCount,
+  position: has('epoch offset'),
+  entries: (value) => Array.isArray(value) && value.every(has('key offset')),
+  heartbeat: has('dead_ms'),
+  limits: has('message_bytes in_flight'),
+  reconnect: has('window_ms base_ms cap_ms'),
 }
 
-/** Field, kind, and `?` where it may be absent or null. A frame type that is not here is ignored, as the protocol asks. */
-const SHAPES: Record<string, string> = {
+/** The fields that a frame of each type can't do without. A type that is not here is ignored, as the protocol asks. */
+const REQUIRED: Record<ServerFrame['type'], string> = {
   challenge: '',
-  welcome: 'connection:s node:s heartbeat:h limits:l reconnect:r',
-  subscribed: 'id:i channel:s kind:s position:p? recovery:s',
-  message: 'channel:s offset:i? id:s? key:s? deleted:b?',
-  snapshot: 'channel:s epoch:s offset:i entries:e more:b',
-  gap: 'channel:s missed:i? from:i? to:i? reason:s position:p?',
-  live: 'channel:s offset:i?',
-  unsubscribed: 'channel:s code:s retry_after_ms:i?',
-  ok: 'id:i',
-  published: 'id:i epoch:s? offset:i? duplicate:b',
-  response: 'id:i',
-  error: 'id:i? code:s message:s retry_after_ms:i?',
+  welcome: 'connection node heartbeat limits reconnect',
+  subscribed: 'channel kind recovery',
+  message: 'channel',
+  snapshot: 'channel epoch offset entries',
+  gap: 'channel reason',
+  live: 'channel',
+  unsubscribed: 'channel code',
+  ok: '',
+  published: '',
+  response: '',
+  error: 'code message',
   ping: '',
   pong: '',
-  reauth: 'reason:s',
-  going_away: 'reconnect_after_ms:i handover:s?',
+  reauth: 'reason',
+  going_away: 'reconnect_after_ms',
 }
 
-/** The first field that is not as the shape says. Only own fields count. */
-function failing(frame: Fields, shape: string): string | undefined {
-  for (const [, field, kind, optional] of shape.matchAll(/(\w+):(\w)(\??)/g)) {
-    const value = Object.hasOwn(frame, field!) ? frame[field!] : null
-    if (!(optional && value == null) && !KINDS[kind!]!(value)) return field
-  }
-  return
+/** The first field that is missing or wrong. Only own fields count; null is as good as absent. */
+function failing(frame: Fields, required: string): string | undefined {
+  const needed = required.split(' ')
+  return Object.keys(FIELDS).find((field) => {
+    const value = Object.hasOwn(frame, field) ? frame[field] : null
+    return value == null ? needed.includes(field) : !FIELDS[field]!(value)
+  })
 }
 
 /** A frame that is not this protocol; the message names the field. */
@@ -59,14 +84,11 @@ export function decode(text: string): ServerFrame[] {
   } catch {
     throw new FrameError('not JSON')
   }
-  const frames: ServerFrame[] = []
-  for (const item of Array.isArray(value) ? value : [value]) {
-    if (!fits(item, 'type:s')) throw new FrameError('type')
-    const { type } = item as ServerFrame
-    if (!Object.hasOwn(SHAPES, type)) continue
-    const field = failing(item as Fields, SHAPES[type]!)
-    if (field) throw new FrameError(`${type}.${field}`)
-    frames.push(item as ServerFrame)
-  }
-  return frames
+  return (Array.isArray(value) ? value : [value]).filter((frame: ServerFrame) => {
+    if (!isText(frame?.type)) throw new FrameError('type')
+    if (!Object.hasOwn(REQUIRED, frame.type)) return false
+    const field = failing(frame as unknown as Fields, REQUIRED[frame.type])
+    if (field) throw new FrameError(`${frame.type}.${field}`)
+    return true
+  })
 }
