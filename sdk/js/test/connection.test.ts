@@ -36,6 +36,14 @@ describe('getting connected', () => {
     expect(bench.take('status').at(-1)!.change).toMatchObject({ status: 'stopped', code: 4401 })
   })
 
+  test('nothing more of a batch is handled once its connection is given up', () => {
+    const bench = new Bench().put({ type: 'resume' }).put({ type: 'opened', attempt: 1 })
+    const challenge = { type: 'challenge', connection: 'c', nonce: 'n', audience: 'a', within_ms: 5000, methods: ['token'] }
+    bench.put({ type: 'received', attempt: 1, text: JSON.stringify([challenge, { type: 'ping' }]) })
+    expect(bench.take('close')).toHaveLength(1)
+    expect(bench.take('send')).toEqual([])
+  })
+
   test('a source of credentials that fails is asked again, with growing delays and not before it says', () => {
     const bench = new Bench({ authenticates: true, random: () => 0.5 }).put({ type: 'resume' })
     bench.put({ type: 'no-credential', attempt: 1, reason: 'auth: 500' })
@@ -319,6 +327,37 @@ describe('moving', () => {
     bench.put({ type: 'closed', attempt: 3, code: 1006, reason: '' })
     bench.put({ type: 'closed', attempt: 1, code: 4000, reason: 'draining;retry_ms=1234' })
     expect(bench.take('status').at(-1)!.change).toEqual({ status: 'waiting', code: 4000, reason: 'draining;retry_ms=1234', retryMs: 1234 })
+  })
+
+  /** Two connections at once, both serving the log `a`; the second replays from offset 5. */
+  const overlapping = (): Bench => {
+    const bench = Bench.ready()
+    bench.subscribe('log', 'a')
+    bench.frame(1, { type: 'subscribed', id: 1, channel: 'a', kind: 'log', position: { epoch: 'e', offset: 5 }, recovery: 'none' }, { type: 'live', channel: 'a', offset: 5 }, goingAway())
+    bench.take('send')
+    bench.put({ type: 'opened', attempt: 2 }).frame(2, WELCOME)
+    const [subscribe] = bench.sent(2)
+    bench.frame(2, { type: 'subscribed', id: subscribe!['id'], channel: 'a', kind: 'log', position: { epoch: 'e', offset: 9 }, recovery: 'complete' })
+    return bench
+  }
+  const message = (offset: number): object => ({ type: 'message', channel: 'a', offset, data: offset })
+
+  test('what the first connection leaves out, the second brings: no gap, no hole', () => {
+    const bench = overlapping()
+    bench.frame(2, message(6))
+    bench.frame(1, { type: 'gap', channel: 'a', missed: 2, from: 7, to: 8, reason: 'slow' }, message(9))
+    bench.frame(2, message(7), message(8), message(9))
+    expect(bench.told('message').map((told) => told.offset)).toEqual([6, 7, 8, 9])
+    expect(bench.told('gap')).toEqual([])
+  })
+
+  test('when the first closes, what is on its way over the second is not sent again, and requests there go on', () => {
+    const bench = overlapping()
+    bench.publish('a', 'x'), bench.request('orders.list')
+    expect(bench.sent(2)).toHaveLength(2)
+    bench.put({ type: 'closed', attempt: 1, code: 4000, reason: 'draining' })
+    expect([bench.take('send'), bench.take('settle')]).toEqual([[], []])
+    expect(bench.machine.status).toBe('ready')
   })
 
   test('events of both connections come once, whichever brings them', () => {

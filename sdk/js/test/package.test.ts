@@ -59,7 +59,7 @@ test.each(['mts', 'cts'])('its types resolve for a .%s file', (extension) => {
   } catch (error) {
     throw new Error((error as { stdout: string }).stdout)
   }
-})
+}, 60_000)
 
 test('the default entry stays within its size', async () => {
   writeFileSync(join(consumer, 'entry.mjs'), `export * from '@tidegate/client'`)
