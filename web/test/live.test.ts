@@ -156,7 +156,7 @@ test('a slow consumer: every tick is shown, waiting, dropped here, or told as le
 })
 
 test('the demo streams fill every panel within the rate that a session has', async () => {
-  for (const panel of ['board', 'log', 'ticks']) await page.getByTestId(`${panel}-stream`).click()
+  await page.getByTestId('all-streams').click()
   await until('all three move', async () => (await number('board-size')) >= 4 && (await number('log-total')) >= 8 && (await number('ticks-total')) >= 30, 30_000)
   expect(await text('publishes')).not.toContain('failed')
   for (const panel of ['board', 'log', 'ticks']) await page.getByTestId(`${panel}-stream`).click()

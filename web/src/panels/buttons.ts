@@ -10,12 +10,7 @@ const BLOCK_MS = 8_000
 const STREAMS: Record<Panel, string> = { board: 'orders', log: 'build', ticks: 'ticks' }
 
 export function wireButtons(read: (message: ToReader) => void, publish: (message: ToPublisher) => void, note: (text: string) => void): void {
-  for (const panel of PANELS) {
-    toggle(element<HTMLButtonElement>(`${panel}-stream`), (on, button) => {
-      setText(button, `${on ? 'Stop' : 'Start'} ${STREAMS[panel]}`)
-      publish({ type: 'stream', panel, on })
-    })
-  }
+  wireStreams(publish)
   countDown(element<HTMLButtonElement>('drop'), OFFLINE_MS, () => {
     note(`cable pulled for ${OFFLINE_MS / 1_000} s`)
     read({ type: 'offline', ms: OFFLINE_MS })
@@ -32,11 +27,34 @@ export function wireButtons(read: (message: ToReader) => void, publish: (message
   for (const button of document.querySelectorAll<HTMLButtonElement>('.command button')) wireCopy(button)
 }
 
-function toggle(button: HTMLButtonElement, change: (on: boolean, button: HTMLButtonElement) => void): void {
+/** A button for each stream, and one for all, which stops them as soon as all are on. Their names say what a press does. */
+function wireStreams(publish: (message: ToPublisher) => void): void {
+  const running = new Set<Panel>()
+  const all = element<HTMLButtonElement>('all-streams')
+  const name = (button: HTMLButtonElement, on: boolean, what: string): void => {
+    setText(button, `${on ? 'Stop' : 'Start'} ${what}`)
+    button.classList.toggle('on', on)
+  }
+  const set = (panel: Panel, on: boolean): void => {
+    if (on === running.has(panel)) return
+    if (on) running.add(panel)
+    else running.delete(panel)
+    publish({ type: 'stream', panel, on })
+    name(element<HTMLButtonElement>(`${panel}-stream`), on, STREAMS[panel])
+    name(all, running.size === PANELS.length, 'all three')
+  }
+  for (const panel of PANELS) element(`${panel}-stream`).addEventListener('click', () => set(panel, !running.has(panel)))
+  all.addEventListener('click', () => {
+    const on = running.size < PANELS.length
+    for (const panel of PANELS) set(panel, on)
+  })
+}
+
+function toggle(button: HTMLButtonElement, change: (on: boolean) => void): void {
   button.addEventListener('click', () => {
     const on = button.getAttribute('aria-pressed') !== 'true'
     button.setAttribute('aria-pressed', String(on))
-    change(on, button)
+    change(on)
   })
 }
 
