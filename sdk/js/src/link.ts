@@ -48,8 +48,11 @@ export function newLink(attempt: number, now: number): Link {
   }
 }
 
+/** Silence shorter than this means nothing, whatever the server says. */
+const LEAST_QUIET_MS = 1_000
+
 /** The next moment at which silence on this link means something. */
 export function livenessDeadline(link: Link, quietMs: number): number {
   if (link.phase !== 'ready') return link.deadline
-  return link.probedAt === null ? link.heardAt + quietMs : link.probedAt + PROBE_MS
+  return link.probedAt === null ? link.heardAt + Math.max(quietMs, LEAST_QUIET_MS) : link.probedAt + PROBE_MS
 }
