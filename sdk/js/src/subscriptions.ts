@@ -142,7 +142,8 @@ export class Subscriptions {
     }
     served.state = 'replaying'
     served.epoch = frame.position?.epoch ?? ''
-    if (frame.recovery === 'none' && !subscription.since) subscription.cursor ??= frame.position ?? null
+    // What a `state` channel holds begins with its snapshot, wherever the head is by then.
+    if (frame.recovery === 'none' && !subscription.since && frame.kind === 'log') subscription.cursor ??= frame.position ?? null
     if (!newest) return
     this.#tell(subscription, 'subscribed', { recovery: frame.recovery, position: frame.position ?? null })
     this.#tell(subscription, 'status', 'catching-up')

@@ -171,6 +171,16 @@ describe('single frames', () => {
     expect(bench.told('snapshot')).toEqual([[]])
   })
 
+  test('the first snapshot counts, even one that is older than the head was', () => {
+    const bench = Bench.ready()
+    bench.subscribe('state', 'px')
+    bench.frame(1, { type: 'subscribed', id: 1, channel: 'px', kind: 'state', position: position(9), recovery: 'none' })
+    bench.frame(1, { type: 'snapshot', channel: 'px', epoch: 'e', offset: 7, entries: [{ key: 'k', offset: 1, data: 1 }], more: false })
+    bench.frame(1, { type: 'message', channel: 'px', key: 'k', offset: 8, data: 2 })
+    expect(bench.told('snapshot')).toHaveLength(1)
+    expect(bench.told('message').map(({ data }) => data)).toEqual([2])
+  })
+
   test('a refusal with a time is repeated then; one without ends the subscription', () => {
     const bench = Bench.ready()
     const ref = bench.subscribe('log', 'a')
