@@ -183,6 +183,11 @@ impl Session {
         self.state.is_open() && self.outbox.has_room()
     }
 
+    /// Whether at most half of the outbox is taken: publishers that were told [`Push::Full`] may go on.
+    pub fn is_low(&self) -> bool {
+        self.outbox.is_low()
+    }
+
     /// The largest inbound message that is taken now, in bytes: less before it is known who sends it.
     pub fn message_limit(&self) -> usize {
         match self.state {

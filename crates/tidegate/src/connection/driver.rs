@@ -319,10 +319,10 @@ impl Driver {
         state.blocked = false;
         state.last_sent = now;
         state.session.handle(now, Input::Wrote(bytes));
-        let has_room = state.session.has_room();
-        if has_room {
+        if state.session.is_low() {
             state.give_room();
         }
+        let has_room = state.session.has_room();
         drop(state);
         if has_room && let Some(inbox) = self.port.inbox() {
             inbox.give_room();

@@ -164,10 +164,23 @@ impl Port {
         }
     }
 
-    /// Something to await until the outbox, found full, has room again or the connection ends.
-    pub(crate) fn room(&self) -> Option<Arc<Notify>> {
-        let mut state = self.state.lock();
-        (!state.ended).then(|| Arc::clone(state.room.get_or_insert_default()))
+    /// Whether publishers of `pause` channels are to wait for this outbox.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        !state.ended && !state.session.is_low()
+    }
+
+    /// Waits until at most half of the outbox is taken, or the connection ends.
+    pub(crate) async fn wait_for_room(&self) {
+        let room = {
+            let mut state = self.state.lock();
+            if state.ended || state.session.is_low() {
+                return;
+            }
+            // Created under the lock: whoever gives room later wakes it.
+            Arc::clone(state.room.get_or_insert_default()).notified_owned()
+        };
+        room.await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_core::ChannelName;
+use tidegate_core::{ChannelName, ChannelRule};
 use tidegate_core::session::SubscriptionId;
 
 use crate::connection::{ConnectionId, Port};
@@ -41,8 +41,9 @@ pub(crate) struct Registry {
     hasher: RandomState,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Members {
+    rule: Arc<ChannelRule>,
     list: Arc<Vec<Member>>,
     index: HashMap<Key, u32>,
 }
@@ -53,12 +54,12 @@ impl Registry {
     }
 
     /// Adds a subscriber.
-    pub(crate) fn join(&self, channel: &ChannelName, member: Member) {
+    pub(crate) fn join(&self, channel: &ChannelName, rule: &Arc<ChannelRule>, member: Member) {
         let mut shard = self.shard(channel).lock();
         match shard.get_mut(channel) {
             Some(members) => members.join(member),
             None => {
-                let mut members = Members::default();
+                let mut members = Members { rule: Arc::clone(rule), list: Arc::default(), index: HashMap::new() };
                 members.join(member);
                 shard.insert(channel.clone(), members);
             }
@@ -77,9 +78,9 @@ impl Registry {
         false
     }
 
-    /// Who is subscribed right now; `None` if nobody is.
-    pub(crate) fn members(&self, channel: &ChannelName) -> Option<Arc<Vec<Member>>> {
-        self.shard(channel).lock().get(channel).map(|members| Arc::clone(&members.list))
+    /// Who is subscribed right now, and the channel's rule; `None` if nobody is.
+    pub(crate) fn members(&self, channel: &ChannelName) -> Option<(Arc<ChannelRule>, Arc<Vec<Member>>)> {
+        self.shard(channel).lock().get(channel).map(|members| (Arc::clone(&members.rule), Arc::clone(&members.list)))
     }
 
     /// Whether anybody is subscribed.

@@ -306,6 +306,10 @@ impl Outbox {
         self.raw.push_back((text, data));
     }
 
+    pub(super) fn is_low(&self) -> bool {
+        self.budget.is_low()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.budget.fits(1)
     }
