@@ -50,7 +50,7 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
 }
 
 /// What `limits.per_address` counts by: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.
-pub fn counted_as(address: IpAddr) -> IpAddr {
+pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -31,7 +31,7 @@ impl Default for AdmissionSettings {
 
 /// The limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub(crate) enum Full {
     /// The node's connections.
     Connections,
     /// The address's.
@@ -44,7 +44,7 @@ pub enum Full {
 
 /// The counts of who is connected.
 #[derive(Debug, Default)]
-pub struct Admission {
+pub(crate) struct Admission {
     connections: AtomicUsize,
     unauthenticated: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, u32>>,
@@ -52,16 +52,18 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// A place for a connection of this address.
+    /// A place for a connection of this address; where it is not known, only the node's own limit counts.
     ///
     /// # Errors
     /// Says which limit is reached; nothing is held then.
-    pub fn enter(self: &Arc<Self>, limits: &AdmissionSettings, address: IpAddr) -> Result<Place, Full> {
+    pub(crate) fn enter(self: &Arc<Self>, limits: &AdmissionSettings, address: Option<IpAddr>) -> Result<Place, Full> {
         if !take(&self.connections, limits.connections) {
             return Err(Full::Connections);
         }
-        let address = counted_as(address);
-        if !take_keyed(&mut self.addresses.lock(), address, limits.per_address) {
+        let address = address.map(counted_as);
+        if let Some(address) = address
+            && !take_keyed(&mut self.addresses.lock(), address, limits.per_address)
+        {
             give(&self.connections);
             return Err(Full::Address);
         }
@@ -69,16 +71,17 @@ impl Admission {
     }
 
     /// How many hold a place.
-    pub fn connections(&self) -> usize {
+    #[cfg(test)]
+    fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
 /// A connection's place, counted until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     user: Option<Arc<str>>,
     stranger: bool,
 }
@@ -88,7 +91,7 @@ impl Place {
     ///
     /// # Errors
     /// Their pool is full.
-    pub fn await_authentication(&mut self, limits: &AdmissionSettings) -> Result<(), Full> {
+    pub(crate) fn await_authentication(&mut self, limits: &AdmissionSettings) -> Result<(), Full> {
         if !self.stranger && !take(&self.admission.unauthenticated, limits.unauthenticated) {
             return Err(Full::Unauthenticated);
         }
@@ -100,7 +103,7 @@ impl Place {
     ///
     /// # Errors
     /// The user has as many as one may have; the place stays as it was.
-    pub fn identify(&mut self, limits: &AdmissionSettings, user: Option<&Arc<str>>) -> Result<(), Full> {
+    pub(crate) fn identify(&mut self, limits: &AdmissionSettings, user: Option<&Arc<str>>) -> Result<(), Full> {
         if self.user.as_ref() != user {
             if let Some(user) = user
                 && !take_keyed(&mut self.admission.users.lock(), Arc::clone(user), limits.per_user)
@@ -129,7 +132,9 @@ impl Drop for Place {
         if self.stranger {
             give(&self.admission.unauthenticated);
         }
-        give_keyed(&mut self.admission.addresses.lock(), &self.address);
+        if let Some(address) = &self.address {
+            give_keyed(&mut self.admission.addresses.lock(), address);
+        }
         give(&self.admission.connections);
     }
 }
@@ -167,8 +172,8 @@ mod tests {
 
     const LIMITS: AdmissionSettings = AdmissionSettings { connections: 4, per_address: 2, per_user: 2, unauthenticated: 1 };
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 0, 0, last]))
     }
 
     #[test]

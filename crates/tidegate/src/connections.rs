@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tidegate_core::Moment;
+use tokio::sync::Notify;
 
 use crate::connection::{ConnectionId, Port};
 
@@ -14,12 +16,16 @@ use crate::connection::{ConnectionId, Port};
 const SHARDS: usize = 64;
 
 /// At most so many connections in a page (`GET /v1/connections`).
-pub const MAX_PAGE: usize = 1000;
+pub(crate) const MAX_PAGE: usize = 1000;
+
+type Shard = Mutex<BTreeMap<ConnectionId, Arc<Port>>>;
 
 /// The open connections.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    shards: Box<[Mutex<BTreeMap<ConnectionId, Arc<Port>>>]>,
+    shards: Box<[Shard]>,
+    count: AtomicUsize,
+    emptied: Notify,
 }
 
 /// A connection, as an operator sees it. Times are from the moment of asking.
@@ -56,7 +62,7 @@ pub struct ConnectionFilter {
     pub channel: Option<tidegate_core::ChannelName>,
     /// Only those after this one, the last of the page before.
     pub after: Option<ConnectionId>,
-    /// At most so many, itself at most [`MAX_PAGE`].
+    /// At most so many, itself at most 1,000.
     pub limit: usize,
 }
 
@@ -71,15 +77,18 @@ pub struct ConnectionPage {
 
 impl Connections {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), count: AtomicUsize::new(0), emptied: Notify::new() }
     }
 
     pub(crate) fn insert(&self, port: Arc<Port>) {
+        self.count.fetch_add(1, Ordering::AcqRel);
         self.shard(port.id()).lock().insert(port.id(), port);
     }
 
     pub(crate) fn remove(&self, id: ConnectionId) {
-        self.shard(id).lock().remove(&id);
+        if self.shard(id).lock().remove(&id).is_some() && self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.emptied.notify_waiters();
+        }
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Port>> {
@@ -87,7 +96,18 @@ impl Connections {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Waits until nobody is connected.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.count() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// All of them right now.
@@ -110,7 +130,7 @@ impl Connections {
         found
     }
 
-    fn shard(&self, id: ConnectionId) -> &Mutex<BTreeMap<ConnectionId, Arc<Port>>> {
+    fn shard(&self, id: ConnectionId) -> &Shard {
         &self.shards[shard_of(id)]
     }
 }

@@ -15,9 +15,8 @@ use tidegate_core::{ChannelKind, CloseCode, ErrorCode, Overflow};
 
 /// Bounds in seconds around the ages at which middleboxes cut: nginx and most load balancers at 60, Heroku at 55, Cloudflare
 /// at 100, Azure at 240, AWS NLB at 350, AWS ALB and browsers' caches at 3600. A spike between two bounds names the one.
-const AGES_AT_LOSS_S: [f64; 20] = [
-    1.0, 5.0, 28.0, 32.0, 57.0, 63.0, 95.0, 105.0, 115.0, 125.0, 230.0, 250.0, 290.0, 310.0, 340.0, 360.0, 590.0, 610.0, 3550.0, 3650.0,
-];
+const AGES_AT_LOSS_S: [f64; 20] =
+    [1.0, 5.0, 28.0, 32.0, 57.0, 63.0, 95.0, 105.0, 115.0, 125.0, 230.0, 250.0, 290.0, 310.0, 340.0, 360.0, 590.0, 610.0, 3550.0, 3650.0];
 
 /// Everything the gate counts.
 #[derive(Debug)]
@@ -253,7 +252,6 @@ impl Default for Metrics {
         Self::new()
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -88,7 +88,8 @@ mod tests {
     use super::*;
 
     fn allowed() -> Origins {
-        let texts = ["https://app.example.com", "http://localhost:3000", "https://münchen.example", "https://[2001:db8::1]", "http://127.0.0.1"];
+        let texts =
+            ["https://app.example.com", "http://localhost:3000", "https://münchen.example", "https://[2001:db8::1]", "http://127.0.0.1"];
         Origins::new(texts.iter().filter_map(|text| Origin::parse(text).ok()).collect())
     }
 

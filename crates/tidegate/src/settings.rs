@@ -1,5 +1,6 @@
 //! How a gate behaves: its settings with their defaults and the reasons for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::SessionSettings;
@@ -12,7 +13,7 @@ use crate::origin::Origins;
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// What every session does: heartbeats, outbox, limits, channels.
-    pub session: SessionSettings,
+    pub session: Arc<SessionSettings>,
     /// Web pages that may connect. Empty refuses every browser; clients that send no `Origin` are not browsers and may.
     pub origins: Origins,
     /// Proxies whose `X-Forwarded-For` counts.

@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
-use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId, Transmit};
+use tidegate_core::session::{Ending, Input, Output, SubscriptionId, Transmit};
 use tidegate_core::{ChannelName, Moment};
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
 use super::frames::{Codec, Received};
-use super::raw::{Inbox, RawMessage, Sent};
+use super::raw::Inbox;
 use super::{Outside, Port, Socket};
 use crate::clock::Clock;
 
@@ -406,17 +406,16 @@ impl Driver {
         }
         let mut outputs: SmallVec<[Output; 4]> = SmallVec::new();
         loop {
-            {
-                let mut state = self.port.lock();
-                if state.cut {
-                    drop(state);
-                    return self.finish(Ending::Lost);
-                }
-                while let Some(output) = state.session.poll_output() {
-                    outputs.push(output);
-                }
-                self.outside.buffered(state.session.outbox_bytes());
-                self.follow_lanes(state.session.lanes_behind());
+            let mut state = self.port.lock();
+            let (cut, lanes_behind) = (state.cut, state.session.lanes_behind());
+            self.outside.buffered(state.session.outbox_bytes());
+            while let Some(output) = state.session.poll_output() {
+                outputs.push(output);
+            }
+            drop(state);
+            self.follow_lanes(lanes_behind);
+            if cut {
+                return self.finish(Ending::Lost);
             }
             if outputs.is_empty() {
                 return;
@@ -501,29 +500,5 @@ impl Drop for Driver {
         self.follow_lanes(0);
         let age = now.since(self.port.facts().opened);
         self.outside.ended(&self.port, age, self.ending.unwrap_or(Ending::Lost));
-    }
-}
-
-impl Port {
-    /// Gives a raw session a message to send, if there is room for it.
-    pub(super) fn send_raw(&self, now: Moment, message: &RawMessage) -> Sent {
-        let mut state = self.lock();
-        if state.ended {
-            return Sent::Closed;
-        }
-        if !state.session.has_room() {
-            return Sent::Full;
-        }
-        let (text, data) = match message {
-            RawMessage::Text(data) => (true, data.clone()),
-            RawMessage::Binary(data) => (false, data.clone()),
-        };
-        state.session.handle(now, Input::RawSend { text, data });
-        let sleeper = if state.blocked { None } else { state.driver.take() };
-        drop(state);
-        if let Some(sleeper) = sleeper {
-            sleeper.wake();
-        }
-        Sent::Yes
     }
 }

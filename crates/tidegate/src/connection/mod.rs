@@ -16,8 +16,8 @@ use tidegate_core::message::GapReason;
 use tidegate_core::session::{Ending, Notice, Output, SubscriptionId};
 
 pub(crate) use driver::{Driver, Start};
-pub(crate) use frames::publication_frame;
-pub use id::ConnectionId;
+pub(crate) use frames::{Codec, publication_frame};
+pub use id::{ConnectionId, InvalidConnectionId};
 pub(crate) use port::{Facts, Hints, Port};
 pub use raw::{Closed, RawMessage, RawSocket};
 pub(crate) use socket::{Foreign, Socket};

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tidegate_core::session::{Input, Push, Session, SubscriptionId};
 use tidegate_core::{Identity, Moment, Publication};
 use tokio::sync::Notify;
 
 use super::ConnectionId;
-use super::raw::Inbox;
+use super::raw::{Inbox, Sent};
 use crate::admission::Place;
 
 /// A connection as the rest of the gate sees it.
@@ -116,6 +117,24 @@ impl Port {
     /// Tells the session something and wakes the driver.
     pub(crate) fn tell(&self, now: Moment, input: Input) {
         self.change(|state| state.session.handle(now, input));
+    }
+
+    /// Gives a raw session a message to send, if there is room for it.
+    pub(super) fn send_raw(&self, now: Moment, text: bool, data: &Bytes) -> Sent {
+        let mut state = self.state.lock();
+        if state.ended {
+            return Sent::Closed;
+        }
+        if !state.session.has_room() {
+            return Sent::Full;
+        }
+        state.session.handle(now, Input::RawSend { text, data: data.clone() });
+        let sleeper = if state.blocked { None } else { state.driver.take() };
+        drop(state);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        Sent::Yes
     }
 
     /// Ends the connection at once, without a close frame.

@@ -11,6 +11,7 @@ use tidegate_core::session::Input;
 use tokio::sync::Notify;
 
 use super::{ConnectionId, Port};
+use crate::budget::Budget;
 use crate::clock::Clock;
 
 /// Messages that wait for the application before the socket is read no further: enough to keep it busy, and TCP carries the
@@ -48,11 +49,12 @@ pub struct Closed;
 pub struct RawSocket {
     port: Arc<Port>,
     clock: Clock,
+    budget: Arc<Budget>,
 }
 
 impl RawSocket {
-    pub(crate) const fn new(port: Arc<Port>, clock: Clock) -> Self {
-        Self { port, clock }
+    pub(crate) const fn new(port: Arc<Port>, clock: Clock, budget: Arc<Budget>) -> Self {
+        Self { port, clock, budget }
     }
 
     /// The connection's id.
@@ -89,9 +91,14 @@ impl RawSocket {
     /// The connection is over.
     pub async fn send(&self, message: RawMessage) -> Result<(), Closed> {
         let inbox = self.port.inbox().ok_or(Closed)?;
+        let (is_text, data) = match message {
+            RawMessage::Text(data) => (true, data),
+            RawMessage::Binary(data) => (false, data),
+        };
+        let data = self.budget.charge(data, 0);
         loop {
             let room = inbox.room.notified();
-            match self.port.send_raw(self.clock.now(), &message) {
+            match self.port.send_raw(self.clock.now(), is_text, &data) {
                 Sent::Yes => return Ok(()),
                 Sent::Closed => return Err(Closed),
                 Sent::Full => room.await,

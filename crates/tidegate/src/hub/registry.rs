@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_core::{ChannelName, ChannelRule};
 use tidegate_core::session::SubscriptionId;
+use tidegate_core::{ChannelName, ChannelRule};
 
 use crate::connection::{ConnectionId, Port};
 

@@ -21,7 +21,7 @@ const KEEPALIVE: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// The kernel refused an option; the socket is not usable as promised.
-pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
