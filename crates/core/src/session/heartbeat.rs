@@ -107,8 +107,8 @@ impl Session {
     /// From `welcome` on: before it a peer that does not authenticate is not kept anyway.
     pub(super) fn start_app_pings(&mut self, now: Moment) {
         if let (Mode::Tidegate, Some(app_ping)) = (self.mode, self.settings.heartbeat.app_ping) {
-            let after = self.heartbeat.jittered(app_ping);
-            self.timers.set(Timer::AppPing, now + after);
+            let early = self.heartbeat.share(app_ping / 10);
+            self.timers.set(Timer::AppPing, now + app_ping - early);
         }
     }
 
@@ -164,6 +164,10 @@ impl Session {
         let quiet_since = self.heartbeat.sent.map_or(Moment::ZERO, |sent| sent.min(self.heartbeat.received));
         if quiet_since + interval > now {
             return self.timers.set(Timer::Ping, quiet_since + interval);
+        }
+        // The last came back unanswered: perhaps the path eats control frames. Asks in the other way before it is too late.
+        if self.heartbeat.unanswered > 0 && self.timers.is_set(Timer::AppPing) {
+            self.app_ping_due(now);
         }
         // One that has not been written yet will do; a second behind it would tell the peer nothing.
         if !self.heartbeat.due {

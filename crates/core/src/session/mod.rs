@@ -293,3 +293,15 @@ impl Session {
         self.follow_reading(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An idle session: itself, its one subscription, and nothing on the heap but the two names.
+    #[test]
+    fn an_idle_session_is_a_few_hundred_bytes() {
+        let bytes = size_of::<Session>() + outbox::LANE_BYTES;
+        assert!(bytes <= 704, "{bytes} bytes for a session with one subscription");
+    }
+}

@@ -80,8 +80,8 @@ pub async fn forged_positions_are_told_apart(broker: &dyn Broker) {
     let (epoch, end) = (positions[0].epoch, positions[4]);
     let forged = [
         Position { epoch: Epoch::UNKNOWN, offset: positions[2].offset },
-        Position { epoch: Epoch::new(epoch.as_u64() ^ 1), offset: positions[2].offset },
-        Position { epoch: Epoch::new(epoch.as_u64() ^ 1), offset: 0 },
+        Position { epoch: Epoch::new(epoch.as_u64().wrapping_add(1)), offset: positions[2].offset },
+        Position { epoch: Epoch::new(epoch.as_u64().wrapping_add(1)), offset: 0 },
         Position { epoch, offset: end.offset + 1 },
         Position { epoch, offset: u64::MAX },
     ];

@@ -10,7 +10,7 @@ const PAGE: PageLimit = PageLimit { messages: 256, bytes: 128 * 1024 };
 /// What waits, what is on its way from history, and how much of both there may be.
 #[derive(Debug)]
 pub(super) struct Budget {
-    limit: OutboxSettings,
+    limit: PageLimit,
     bytes: usize,
     messages: usize,
     /// Room that pages under way were promised.
@@ -19,6 +19,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) const fn new(limit: OutboxSettings) -> Self {
+        let limit = PageLimit { messages: limit.messages, bytes: limit.bytes };
         Self { limit, bytes: 0, messages: 0, reserved: PageLimit { messages: 0, bytes: 0 } }
     }
 

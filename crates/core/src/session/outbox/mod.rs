@@ -40,7 +40,8 @@ pub(super) struct Outbox {
     /// Lanes that want something from history, in the order in which they are.
     due: VecDeque<SubscriptionId>,
     retry_at: Option<Moment>,
-    raw: VecDeque<(bool, Bytes)>,
+    #[expect(clippy::box_collection, reason = "only raw sessions have one, and each has room for this field")]
+    raw: Option<Box<VecDeque<(bool, Bytes)>>>,
     /// Lanes have gone back to their cursors for want of memory: they stay there until the socket takes something.
     held: bool,
 }
@@ -62,7 +63,7 @@ impl Outbox {
             ready: VecDeque::new(),
             due: VecDeque::new(),
             retry_at: None,
-            raw: VecDeque::new(),
+            raw: None,
             held: false,
         }
     }
@@ -235,13 +236,13 @@ impl Outbox {
                 return next;
             }
         }
-        let (text, data) = self.raw.pop_front()?;
+        let (text, data) = self.raw.as_mut()?.pop_front()?;
         self.budget.remove(data.len());
         Some(Transmit::Raw { text, data })
     }
 
     pub(super) fn has_next(&self) -> bool {
-        self.control.has_next() || !self.ready.is_empty() || !self.raw.is_empty() || self.held
+        self.control.has_next() || !self.ready.is_empty() || self.raw.as_ref().is_some_and(|raw| !raw.is_empty()) || self.held
     }
 
     /// A request that there is room for now.
@@ -303,7 +304,7 @@ impl Outbox {
 
     pub(super) fn push_raw(&mut self, text: bool, data: Bytes) {
         self.budget.add(data.len());
-        self.raw.push_back((text, data));
+        self.raw.get_or_insert_default().push_back((text, data));
     }
 
     pub(super) fn is_low(&self) -> bool {
@@ -362,3 +363,7 @@ impl Outbox {
         }
     }
 }
+
+/// What a subscription takes of memory besides its channel's name, as long as nothing waits.
+#[cfg(test)]
+pub(super) const LANE_BYTES: usize = size_of::<Lane>();
