@@ -3,7 +3,7 @@
 //! ```no_run
 //! # async fn run(config: tidegate::Config, grants: tidegate::Grants) -> Result<(), Box<dyn std::error::Error>> {
 //! let gate = tidegate::Gate::builder(config).authenticate(tidegate::auth::Anonymous::new(grants)).build().await?;
-//! let app = axum::Router::new().route("/ws", gate.route());
+//! let app: axum::Router = axum::Router::new().route("/ws", gate.route());
 //! gate.publisher().publish("orders:42", &serde_json::json!({ "state": "paid" })).await?;
 //! # Ok(()) }
 //! ```

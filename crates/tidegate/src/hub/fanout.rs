@@ -38,6 +38,11 @@ impl FanOut {
         Self { registry: Registry::new(), metrics, budget, clock, full: Mutex::default() }
     }
 
+    /// Makes a message's frame, charged to the node's budget until nobody holds the message any more.
+    pub(crate) fn encode(&self, publication: &Arc<Publication>) {
+        publication.frame(Dialect::Json, |publication| self.budget.charge(publication_frame(publication), publication.cost()));
+    }
+
     /// Waits until no subscriber of a `pause` channel is full. A subscriber that stops reading is cut by its stall deadline, so
     /// this ends.
     pub(crate) async fn room_in(&self, channel: &ChannelName) {
@@ -81,7 +86,7 @@ impl FanOut {
 impl Sink for FanOut {
     fn deliver(&self, publication: &Arc<Publication>) {
         let Some((rule, members)) = self.registry.members(&publication.channel) else { return };
-        publication.frame(Dialect::Json, |publication| self.budget.charge(publication_frame(publication), publication.cost()));
+        self.encode(publication);
         let now = self.clock.now();
         let mut tally = Tally::default();
         for Member { port, subscription } in members.iter() {
