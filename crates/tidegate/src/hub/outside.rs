@@ -147,10 +147,10 @@ impl Task {
 
     async fn fetch(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>, since: Since, limit: PageLimit) {
         let _permit = self.hub.reads.acquire().await;
-        let page: Result<Page, HistoryError> = self.hub.broker.history(&rule, &channel, since, limit).await;
-        if let Ok(page) = &page {
-            // Encoded where it is charged, so that what waits for many slow readers counts as what it is.
-            page.messages.iter().for_each(|message| self.hub.fanout.encode(message));
+        let mut page: Result<Page, HistoryError> = self.hub.broker.history(&rule, &channel, since, limit).await;
+        if let Ok(page) = &mut page {
+            // Charged here, so that what waits for many slow readers counts as what it is.
+            page.messages.iter_mut().for_each(|message| *message = self.hub.fanout.charged(message));
         }
         self.answer(Input::Fetched(subscription, page));
     }

@@ -107,7 +107,7 @@ impl Driver {
         state.blocked = false;
         state.last_sent = now;
         state.session.handle(now, Input::Wrote(bytes));
-        if state.session.is_low() {
+        if !state.session.wants_pause() {
             state.give_room();
         }
         let has_room = state.session.has_room();
