@@ -44,6 +44,7 @@ pub use request::{HandleRequest, Request, Response};
 pub use settings::{Concurrency, Config, DrainSettings, OutboundMemory, UpgradeSettings};
 pub use tls::{Tls, TlsError};
 
+pub use tidegate_core::broker::{BoxFuture, Published};
 pub use tidegate_core::{
     Body, ChannelKind, ChannelName, ChannelRule, CloseCode, Epoch, ErrorCode, Grants, HeartbeatSettings, HistoryAccess, Identity,
     InvalidChannel, InvalidPattern, LimitSettings, OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings,

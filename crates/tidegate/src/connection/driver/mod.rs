@@ -170,6 +170,9 @@ impl Driver {
             let mut state = self.port.lock();
             let (cut, lanes_behind) = (state.cut, state.session.lanes_behind());
             self.outside.buffered(state.session.outbox_bytes());
+            if !state.session.wants_pause() {
+                state.give_room();
+            }
             while let Some(output) = state.session.poll_output() {
                 outputs.push(output);
             }

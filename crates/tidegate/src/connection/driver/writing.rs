@@ -107,9 +107,6 @@ impl Driver {
         state.blocked = false;
         state.last_sent = now;
         state.session.handle(now, Input::Wrote(bytes));
-        if !state.session.wants_pause() {
-            state.give_room();
-        }
         let has_room = state.session.has_room();
         drop(state);
         if has_room && let Some(inbox) = self.port.inbox() {
