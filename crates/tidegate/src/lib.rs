@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The embeddable server.
+
+pub mod broker;
