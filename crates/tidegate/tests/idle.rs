@@ -49,7 +49,7 @@ async fn subscribe(server: &Server) -> Peer {
 #[tokio::test]
 #[ignore = "long: 10,000 connections, half a minute"]
 async fn an_idle_subscribed_connection_costs_at_most_two_kibibytes() {
-    let server = Server::start(30_000);
+    let server = Server::start(20_000);
     let warm: Vec<_> = futures_util::future::join_all((0..50).map(|_| subscribe(&server))).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = server.resident_bytes();
