@@ -136,7 +136,14 @@ impl Gate {
         H: Fn(RawSocket) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.endpoint(Some(Arc::new(move |socket| drop(tokio::spawn(handler(socket))))))
+        let metrics = Arc::clone(&self.hub.metrics);
+        self.endpoint(Some(Arc::new(move |socket| {
+            let (served, fuse) = (handler(socket), PanicCount(Arc::clone(&metrics)));
+            tokio::spawn(async move {
+                let _fuse = fuse;
+                served.await;
+            });
+        })))
     }
 
     fn endpoint<S: Clone + Send + Sync + 'static>(&self, raw: Option<ServeRaw>) -> MethodRouter<S> {
@@ -147,6 +154,17 @@ impl Gate {
     /// Serves a router with the gate's own accept loop until the future is dropped; open connections are not concerned.
     pub async fn serve(&self, listener: Listener, app: Router) {
         listener.serve(app, Arc::clone(&self.hub.metrics)).await;
+    }
+}
+
+/// Counts the panic that drops it.
+struct PanicCount(Arc<Metrics>);
+
+impl Drop for PanicCount {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panic.inc();
+        }
     }
 }
 

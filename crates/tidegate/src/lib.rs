@@ -3,7 +3,7 @@
 //! ```no_run
 //! # async fn run(config: tidegate::Config, grants: tidegate::Grants) -> Result<(), Box<dyn std::error::Error>> {
 //! let gate = tidegate::Gate::builder(config).authenticate(tidegate::auth::Anonymous::new(grants)).build().await?;
-//! let app = axum::Router::new().route("/ws", gate.route());
+//! let app: axum::Router = axum::Router::new().route("/ws", gate.route());
 //! gate.publisher().publish("orders:42", &serde_json::json!({ "state": "paid" })).await?;
 //! # Ok(()) }
 //! ```
@@ -44,6 +44,7 @@ pub use request::{HandleRequest, Request, Response};
 pub use settings::{Concurrency, Config, DrainSettings, OutboundMemory, UpgradeSettings};
 pub use tls::{Tls, TlsError};
 
+pub use tidegate_core::broker::{BoxFuture, Published};
 pub use tidegate_core::{
     Body, ChannelKind, ChannelName, ChannelRule, CloseCode, Epoch, ErrorCode, Grants, HeartbeatSettings, HistoryAccess, Identity,
     InvalidChannel, InvalidPattern, LimitSettings, OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings,

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::timers::Timer;
 use super::{Mode, Notice, Output, Session, State};
 use crate::broker::{BrokerError, Published};
 use crate::message::{ClientMessage, CommandId, Credential, Publish, ServerMessage};
-use crate::{ErrorCode, Moment};
+use crate::{CloseCode, ErrorCode, Moment};
 
 /// What clients are told about when to repeat a command that a broker or backend did not answer.
 const UNAVAILABLE_RETRY_MS: u64 = 1000;
@@ -30,6 +31,7 @@ impl Session {
     /// A message of the client. Those for which there is no room yet wait; the session does not read until they have run.
     pub(super) fn message(&mut self, now: Moment, message: ClientMessage) {
         self.rate.message();
+        self.assembled(now);
         match message {
             ClientMessage::Ping { n } => {
                 self.rate.ping(now);
@@ -65,7 +67,7 @@ impl Session {
     /// Whether another command may run: a reply that has not been written counts as under way, so that a client that sends
     /// and does not read fills its own socket, not our memory.
     pub(super) fn has_room_for_command(&self) -> bool {
-        usize::from(self.in_flight) + self.outbox.control.len() < self.settings.limits.in_flight.max(1)
+        self.in_flight as usize + self.outbox.control.len() < self.settings.limits.in_flight.max(1)
     }
 
     fn run(&mut self, command: ClientMessage) {
@@ -153,12 +155,11 @@ impl Session {
         let rate = self.settings.limits.rate;
         if self.mode == Mode::Tidegate && self.rate.is_spent(rate) {
             let retry_ms = self.rate.retry_after_ms(rate);
-            self.close(now, crate::CloseCode::RateLimited, Some(retry_ms), None);
+            self.close(now, CloseCode::RateLimited, Some(retry_ms), None);
         }
     }
 
     fn follow_assembly(&mut self, now: Moment, assembling: bool) {
-        use super::timers::Timer;
         if !assembling {
             self.timers.stop(Timer::Assemble);
         } else if !self.timers.is_set(Timer::Assemble) {
@@ -166,10 +167,18 @@ impl Session {
         }
     }
 
+    /// A message is complete. If another is unfinished, it began after this one: data messages are never interleaved
+    /// (RFC 6455, 5.4).
+    pub(super) fn assembled(&mut self, now: Moment) {
+        if self.timers.is_set(Timer::Assemble) {
+            self.timers.set(Timer::Assemble, now + self.settings.limits.assemble);
+        }
+    }
+
     pub(super) fn assemble_due(&mut self, now: Moment) {
         let code = match self.mode {
-            Mode::Tidegate => crate::CloseCode::BadFrame,
-            Mode::Raw => crate::CloseCode::PolicyViolation,
+            Mode::Tidegate => CloseCode::BadFrame,
+            Mode::Raw => CloseCode::PolicyViolation,
         };
         self.close(now, code, None, Some("message not finished in time"));
     }

@@ -4,9 +4,9 @@
 //! message). While the socket takes bytes, [`Session::poll_transmit`]; after any of the three, [`Session::poll_output`] until it
 //! gives `None`; and an [`Input::Timeout`] no earlier than [`Session::poll_timeout`].
 //!
-//! Each concern has a file that adds its part to [`Session`]: what it may do ([`authority`]), what it asks ([`commands`],
-//! [`subscriptions`]), what waits for it ([`outbox`]), whether it lives ([`heartbeat`], [`stall`]), how it leaves ([`depart`],
-//! [`close`]). What is due when is in one table ([`timers`]).
+//! Each concern has a file that adds its part to [`Session`]: what it may do (`authority`), what it asks (`commands`,
+//! `subscriptions`), what waits for it (`outbox`), whether it lives (`heartbeat`, `stall`), how it leaves (`depart`,
+//! `close`). What is due when is in one table (`timers`).
 
 mod authority;
 mod close;
@@ -50,7 +50,7 @@ pub struct Session {
     rate: Rate,
     authority: Authority,
     /// Commands that hub, broker, backend or authentication have not answered.
-    in_flight: u16,
+    in_flight: u32,
     backlog: Backlog,
     outbox: Outbox,
     depart: Option<Box<Departure>>,
@@ -183,9 +183,10 @@ impl Session {
         self.state.is_open() && self.outbox.has_room()
     }
 
-    /// Whether at most half of the outbox is taken: publishers that were told [`Push::Full`] may go on.
-    pub fn is_low(&self) -> bool {
-        self.outbox.is_low()
+    /// Whether publishers of `pause` channels are to wait: more than half of the outbox is taken. What a [`Push::Full`] began is
+    /// over as soon as this does not hold any more, because the subscriber has read or is being closed.
+    pub fn wants_pause(&self) -> bool {
+        self.state.is_open() && !self.outbox.is_low()
     }
 
     /// The largest inbound message that is taken now, in bytes: less before it is known who sends it.
@@ -225,7 +226,10 @@ impl Session {
         match input {
             Input::Frames { count, assembling } => self.frames(now, count, assembling),
             Input::Message(message) => self.message(now, message),
-            Input::RawReceived => self.heartbeat.spoke(now),
+            Input::RawReceived => {
+                self.assembled(now);
+                self.heartbeat.spoke(now);
+            }
             Input::RawSend { text, data } if self.state.is_open() => self.outbox.push_raw(text, data),
             Input::PeerPing(payload) => self.outbox.control.pong(payload),
             Input::PeerPong => self.ponged(),

@@ -127,7 +127,7 @@ fn changed_privileges_are_answered_or_the_session_ends() {
     bench.write();
     bench.handle(Input::PrivilegeChanged);
     let asked = ServerMessage::Reauth { within_ms: 30_000, reason: ReauthReason::PrivilegeChanged, nonce: None };
-    assert_eq!(bench.messages(), [asked.clone()]);
+    assert_eq!(bench.messages(), [asked]);
     bench.pass_answering(secs(20));
     bench.handle(Input::PrivilegeChanged);
     assert_eq!(bench.messages(), [], "asking twice does not give more time");

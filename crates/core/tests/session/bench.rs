@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::prelude::ProptestConfig;
 use tidegate_core::message::{ClientMessage, Credential, Publish, ServerMessage, Since};
 use tidegate_core::session::{Input, Mode, Notice, Opening, Output, Push, SubscriptionId, Transmit};
 use tidegate_core::{
     Body, ChannelKind, ChannelName, ChannelRule, CloseCode, Epoch, ErrorCode, Grants, HistoryAccess, Identity, LimitSettings, Moment,
-    Overflow, Pattern, Position, Publication, RateSettings, Retention, Session, SessionSettings,
+    OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings, Retention, Session, SessionSettings,
 };
 
 pub(crate) struct Bench {
@@ -34,6 +35,16 @@ pub(crate) fn settings() -> SessionSettings {
         node: "n1".into(),
         ..SessionSettings::default()
     }
+}
+
+/// The same with an outbox of this size.
+pub(crate) fn with_outbox(bytes: usize, messages: usize) -> SessionSettings {
+    SessionSettings { outbox: OutboxSettings { bytes, messages, stall: Duration::from_secs(30) }, ..settings() }
+}
+
+/// How often the models are tried.
+pub(crate) fn many_cases() -> ProptestConfig {
+    ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 pub(crate) fn rule(pattern: &str, kind: ChannelKind, overflow: Overflow) -> Arc<ChannelRule> {
@@ -72,8 +83,15 @@ impl Bench {
         Self::open(Mode::Raw, settings, None)
     }
 
+    pub(crate) fn at(now: Moment, settings: SessionSettings) -> Self {
+        Self::begin(now, Mode::Tidegate, settings, Some(identity()))
+    }
+
     pub(crate) fn open(mode: Mode, settings: SessionSettings, identity: Option<Arc<Identity>>) -> Self {
-        let now = Moment::from_ms(1_000_000);
+        Self::begin(Moment::from_ms(1_000_000), mode, settings, identity)
+    }
+
+    fn begin(now: Moment, mode: Mode, settings: SessionSettings, identity: Option<Arc<Identity>>) -> Self {
         let opening = Opening { mode, settings: Arc::new(settings), connection: "c1".into(), identity, seed: 42 };
         Self { session: Session::new(now, opening), now }
     }
@@ -132,7 +150,7 @@ impl Bench {
             self.handle(Input::Wrote(taken.len()));
             self.handle(Input::Flushed);
         }
-        assert!(!self.session.wants_write() || !self.session.poll_transmit(self.now).is_some());
+        assert_eq!(self.session.poll_transmit(self.now), None);
         taken
     }
 

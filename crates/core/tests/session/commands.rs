@@ -190,3 +190,19 @@ fn a_message_in_pieces_has_its_time() {
         assert_eq!(bench.close_frame(), Some((code, "message not finished in time".into())));
     }
 }
+
+#[test]
+fn a_client_that_always_sends_in_pieces_is_not_late() {
+    for mode in [Mode::Tidegate, Mode::Raw] {
+        let mut bench = Bench::open(mode, settings(), Some(crate::bench::identity()));
+        for _ in 0..100 {
+            bench.handle(Input::Frames { count: 1, assembling: true });
+            match mode {
+                Mode::Tidegate => bench.handle(Input::Message(ClientMessage::Ping { n: None })),
+                Mode::Raw => bench.handle(Input::RawReceived),
+            }
+            bench.pass(secs(10));
+        }
+        assert_eq!(bench.closing(), None);
+    }
+}

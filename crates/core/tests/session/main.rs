@@ -1,5 +1,7 @@
 //! The session machine in virtual time: each concern, the outbox against a model, and whole lives against a checker.
 
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
 mod authority;
 mod bench;
 mod broker;
@@ -8,8 +10,13 @@ mod close;
 mod codes;
 mod commands;
 mod depart;
+mod events_model;
 mod heartbeat;
-mod outbox_model;
+mod reading;
+mod resuming;
 mod simulation;
 mod stall;
+mod states;
+mod streams_model;
 mod subscribing;
+mod world;

@@ -186,14 +186,14 @@ impl Port {
     /// Whether publishers of `pause` channels are to wait for this outbox.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.state.lock();
-        !state.ended && !state.session.is_low()
+        !state.ended && state.session.wants_pause()
     }
 
     /// Waits until at most half of the outbox is taken, or the connection ends.
     pub(crate) async fn wait_for_room(&self) {
         let room = {
             let mut state = self.state.lock();
-            if state.ended || state.session.is_low() {
+            if state.ended || !state.session.wants_pause() {
                 return;
             }
             // Created under the lock: whoever gives room later wakes it.

@@ -38,6 +38,19 @@ impl FanOut {
         Self { registry: Registry::new(), metrics, budget, clock, full: Mutex::default() }
     }
 
+    /// The message with its frame made and charged to the node's budget until nobody holds it any more. What has a position is
+    /// in the broker's memory too, which is bounded by the broker: that one must not keep our frame alive, so ours is another.
+    pub(crate) fn charged(&self, publication: &Arc<Publication>) -> Arc<Publication> {
+        let ours = if publication.position.is_some() {
+            let Publication { channel, position, id, key, body, .. } = &**publication;
+            Arc::new(Publication::new(channel.clone(), *position, id.clone(), key.clone(), body.clone()))
+        } else {
+            Arc::clone(publication)
+        };
+        ours.frame(Dialect::Json, |publication| self.budget.charge(publication_frame(publication), publication.cost()));
+        ours
+    }
+
     /// Waits until no subscriber of a `pause` channel is full. A subscriber that stops reading is cut by its stall deadline, so
     /// this ends.
     pub(crate) async fn room_in(&self, channel: &ChannelName) {
@@ -81,7 +94,7 @@ impl FanOut {
 impl Sink for FanOut {
     fn deliver(&self, publication: &Arc<Publication>) {
         let Some((rule, members)) = self.registry.members(&publication.channel) else { return };
-        publication.frame(Dialect::Json, |publication| self.budget.charge(publication_frame(publication), publication.cost()));
+        let publication = &self.charged(publication);
         let now = self.clock.now();
         let mut tally = Tally::default();
         for Member { port, subscription } in members.iter() {

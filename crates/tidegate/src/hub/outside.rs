@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidegate_core::broker::{BrokerError, HistoryError, Page, PageLimit, Published};
 use tidegate_core::message::{CommandId, Credential, GapReason, Publish, Since};
 use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId};
-use tidegate_core::{ChannelName, ChannelRule, CloseCode, Dialect, ErrorCode, Publication};
+use tidegate_core::{ChannelName, ChannelRule, CloseCode, ErrorCode};
 
 use super::Hub;
 use super::registry::Member;
 use crate::auth::Refused;
-use crate::connection::{Outside, Port, publication_frame};
+use crate::connection::{Outside, Port};
 use crate::request::Request;
 
 /// A gate's hub, as connections see it.
@@ -20,28 +21,27 @@ pub(crate) struct Wired(pub(crate) Arc<Hub>);
 
 impl Outside for Wired {
     fn perform(&self, port: &Arc<Port>, output: Output) {
-        let hub = Arc::clone(&self.0);
-        let port = Arc::clone(port);
+        let task = Task { hub: Arc::clone(&self.0), port: Arc::clone(port) };
         match output {
             Output::Attach { subscription, channel, rule } => {
-                let member = Member { port: Arc::clone(&port), subscription };
-                hub.fanout.registry.join(&channel, &rule, member);
-                tokio::spawn(async move { hub.attach(port, subscription, channel, rule).await });
+                let member = Member { port: Arc::clone(port), subscription };
+                self.0.fanout.registry.join(&channel, &rule, member);
+                tokio::spawn(async move { task.attach(subscription, channel, rule).await });
             }
             Output::Fetch { subscription, channel, rule, since, limit } => {
-                tokio::spawn(async move { hub.fetch(port, subscription, channel, rule, since, limit).await });
+                tokio::spawn(async move { task.fetch(subscription, channel, rule, since, limit).await });
             }
             Output::Snapshot { subscription, channel, rule } => {
-                tokio::spawn(async move { hub.snapshot(port, subscription, channel, rule).await });
+                tokio::spawn(async move { task.snapshot(subscription, channel, rule).await });
             }
             Output::Publish { id, rule, publish } => {
-                tokio::spawn(async move { hub.publish(port, id, rule, publish).await });
+                tokio::spawn(async move { task.publish(id, rule, publish).await });
             }
             Output::Request { id, method, data } => {
-                tokio::spawn(async move { hub.request(port, id, method, data).await });
+                tokio::spawn(async move { task.request(id, method, data).await });
             }
             Output::Authenticate { id, credential } => {
-                tokio::spawn(async move { hub.authenticate(port, id, credential).await });
+                tokio::spawn(async move { task.authenticate(id, credential).await });
             }
             // The driver's own: they never get here.
             Output::Detach { .. } | Output::MeasureUnsent | Output::Notice(_) | Output::Terminate(_) => {}
@@ -113,17 +113,91 @@ impl Outside for Wired {
     }
 }
 
-impl Hub {
-    async fn attach(&self, port: Arc<Port>, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
-        let _permit = self.commands.acquire().await;
-        let _shared = self.subscribing.of(&channel).read().await;
-        if !self.fanout.registry.has_members(&channel) {
-            return; // It left meanwhile, and nobody is to be told.
+/// A session's wish under way.
+struct Task {
+    hub: Arc<Hub>,
+    port: Arc<Port>,
+}
+
+impl Drop for Task {
+    /// A panic leaves a command without its answer: the session can't go on, the others do.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.hub.metrics.panic.inc();
+            self.answer(Input::Close { code: CloseCode::Internal, retry_ms: None, reason: None });
         }
-        let attached = self.broker.subscribe(&rule, &channel).await;
-        port.tell(self.clock.now(), Input::Attached(subscription, attached));
+    }
+}
+
+impl Task {
+    fn answer(&self, input: Input) {
+        self.port.tell(self.hub.clock.now(), input);
     }
 
+    async fn attach(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
+        let hub = &self.hub;
+        let _permit = hub.commands.acquire().await;
+        let _shared = hub.subscribing.of(&channel).read().await;
+        if !hub.fanout.registry.has_members(&channel) {
+            return; // It left meanwhile, and nobody is to be told.
+        }
+        let attached = hub.broker.subscribe(&rule, &channel).await;
+        self.answer(Input::Attached(subscription, attached));
+    }
+
+    async fn fetch(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>, since: Since, limit: PageLimit) {
+        let _permit = self.hub.reads.acquire().await;
+        let mut page: Result<Page, HistoryError> = self.hub.broker.history(&rule, &channel, since, limit).await;
+        if let Ok(page) = &mut page {
+            // Charged here, so that what waits for many slow readers counts as what it is.
+            page.messages.iter_mut().for_each(|message| *message = self.hub.fanout.charged(message));
+        }
+        self.answer(Input::Fetched(subscription, page));
+    }
+
+    async fn snapshot(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
+        let _permit = self.hub.reads.acquire().await;
+        let snapshot = self.hub.broker.snapshot(&rule, &channel).await;
+        self.answer(Input::SnapshotTaken(subscription, snapshot));
+    }
+
+    async fn publish(self, id: CommandId, rule: Arc<ChannelRule>, publish: Publish) {
+        let _permit = self.hub.commands.acquire().await;
+        let published: Result<Published, BrokerError> = self.hub.publisher.publish_by(&rule, publish).await;
+        self.answer(Input::Published(id, published));
+    }
+
+    async fn request(self, id: CommandId, method: Box<str>, data: Bytes) {
+        let _permit = self.hub.commands.acquire().await;
+        let response = match &self.hub.requests {
+            Some(handler) => {
+                let identity = self.port.identity().unwrap_or_default();
+                handler.handle(Request { connection: self.port.id(), identity, method, data }).await
+            }
+            None => Err((ErrorCode::Unavailable, "nothing here answers requests".into())),
+        };
+        self.answer(Input::Responded(id, response));
+    }
+
+    async fn authenticate(self, id: CommandId, credential: Credential) {
+        let _permit = self.hub.commands.acquire().await;
+        let verified = match &self.hub.authenticate {
+            Some(authenticate) => authenticate.verify(self.port.id(), credential).await,
+            None => Err(Refused::Bad),
+        };
+        let limits = self.hub.config.load().admission;
+        let input = match verified {
+            Err(refused) => Input::Refused { id: Some(id), code: refused.code() },
+            Ok(identity) => match self.port.with_place(|place| place.identify(&limits, identity.user.as_ref())) {
+                Some(Err(_full)) => Input::Close { code: CloseCode::Quota, retry_ms: None, reason: None },
+                Some(Ok(())) | None => Input::Authenticated { id: Some(id), identity },
+            },
+        };
+        self.answer(input);
+    }
+}
+
+impl Hub {
     async fn unsubscribe_unless_wanted(&self, channel: &ChannelName) {
         let _alone = self.subscribing.of(channel).write().await;
         if self.fanout.registry.has_members(channel) {
@@ -133,69 +207,6 @@ impl Hub {
             // Harmless: what still arrives finds no subscriber.
             tracing::debug!(%error, "unsubscribe failed");
         }
-    }
-
-    async fn fetch(
-        &self,
-        port: Arc<Port>,
-        subscription: SubscriptionId,
-        channel: ChannelName,
-        rule: Arc<ChannelRule>,
-        since: Since,
-        limit: PageLimit,
-    ) {
-        let _permit = self.reads.acquire().await;
-        let page: Result<Page, HistoryError> = self.broker.history(&rule, &channel, since, limit).await;
-        if let Ok(page) = &page {
-            page.messages.iter().for_each(|message| self.encode(message));
-        }
-        port.tell(self.clock.now(), Input::Fetched(subscription, page));
-    }
-
-    async fn snapshot(&self, port: Arc<Port>, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
-        let _permit = self.reads.acquire().await;
-        let snapshot = self.broker.snapshot(&rule, &channel).await;
-        port.tell(self.clock.now(), Input::SnapshotTaken(subscription, snapshot));
-    }
-
-    async fn publish(&self, port: Arc<Port>, id: CommandId, rule: Arc<ChannelRule>, publish: Publish) {
-        let _permit = self.commands.acquire().await;
-        let published: Result<Published, BrokerError> = self.publisher.publish_by(&rule, publish).await;
-        port.tell(self.clock.now(), Input::Published(id, published));
-    }
-
-    async fn request(&self, port: Arc<Port>, id: CommandId, method: Box<str>, data: bytes::Bytes) {
-        let _permit = self.commands.acquire().await;
-        let response = match &self.requests {
-            Some(handler) => {
-                let identity = port.identity().unwrap_or_default();
-                handler.handle(Request { connection: port.id(), identity, method, data }).await
-            }
-            None => Err((ErrorCode::Unavailable, "nothing here answers requests".into())),
-        };
-        port.tell(self.clock.now(), Input::Responded(id, response));
-    }
-
-    async fn authenticate(&self, port: Arc<Port>, id: CommandId, credential: Credential) {
-        let _permit = self.commands.acquire().await;
-        let verified = match &self.authenticate {
-            Some(authenticate) => authenticate.verify(port.id(), credential).await,
-            None => Err(Refused::Bad),
-        };
-        let limits = self.config.load().admission;
-        let input = match verified {
-            Err(refused) => Input::Refused { id: Some(id), code: refused.code() },
-            Ok(identity) => match port.with_place(|place| place.identify(&limits, identity.user.as_ref())) {
-                Some(Err(_)) => Input::Close { code: CloseCode::Quota, retry_ms: None, reason: None },
-                _ => Input::Authenticated { id: Some(id), identity },
-            },
-        };
-        port.tell(self.clock.now(), input);
-    }
-
-    /// Makes a page's frames where they are charged, so that what waits for many slow readers counts as what it is.
-    fn encode(&self, publication: &Arc<Publication>) {
-        publication.frame(Dialect::Json, |publication| self.budget.charge(publication_frame(publication), publication.cost()));
     }
 
     /// The one line that a lost peer gets: what an operator needs to find the middlebox that cut it.

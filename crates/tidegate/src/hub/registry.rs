@@ -128,3 +128,80 @@ impl Members {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use tidegate_core::session::{Mode, Opening, Session};
+    use tidegate_core::{ChannelKind, HistoryAccess, Moment, Overflow, Pattern, Retention};
+
+    use super::*;
+    use crate::admission::{Admission, AdmissionSettings};
+    use crate::connection::Facts;
+
+    fn port() -> Arc<Port> {
+        let opening = Opening { mode: Mode::Raw, settings: Arc::default(), connection: "c".into(), identity: None, seed: 1 };
+        let place = Arc::new(Admission::default()).enter(&AdmissionSettings::default(), None).unwrap();
+        let facts = Facts { address: [127, 0, 0, 1].into(), opened: Moment::ZERO, hints: None };
+        Arc::new(Port::new(ConnectionId::random(), facts, Session::new(Moment::ZERO, opening), place, true))
+    }
+
+    fn rule() -> Arc<ChannelRule> {
+        let (kind, overflow) = (ChannelKind::Event, Overflow::DropOldest);
+        let (retention, history) = (Retention::default(), HistoryAccess::default());
+        Arc::new(ChannelRule { pattern: Pattern::new("**").unwrap(), kind, overflow, retention, history })
+    }
+
+    fn found(registry: &Registry, channel: &ChannelName) -> Vec<Key> {
+        let mut keys: Vec<Key> =
+            registry.members(channel).map(|(_, members)| members.iter().map(Member::key).collect()).unwrap_or_default();
+        keys.sort_unstable();
+        keys
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whoever joins and leaves, also while a fan-out holds the list, a channel's members are those of a plain set.
+        #[test]
+        fn members_are_those_of_a_set(steps in proptest::collection::vec((any::<bool>(), 0u32..100, any::<bool>()), 0..600)) {
+            let (registry, rule, port) = (Registry::new(), rule(), port());
+            let channel = ChannelName::new("a:b").unwrap();
+            let mut model = BTreeSet::new();
+            let mut fan_out = None;
+            for (joins, number, walks) in steps {
+                let key = (port.id(), SubscriptionId(number));
+                if joins && model.insert(key) {
+                    registry.join(&channel, &rule, Member { port: Arc::clone(&port), subscription: SubscriptionId(number) });
+                } else if !joins {
+                    let was_last = model.remove(&key) && model.is_empty();
+                    prop_assert_eq!(registry.leave(&channel, port.id(), SubscriptionId(number)), was_last);
+                }
+                prop_assert_eq!(found(&registry, &channel), model.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(registry.has_members(&channel), !model.is_empty());
+                fan_out = if walks { registry.members(&channel) } else { fan_out };
+            }
+            drop(fan_out);
+        }
+    }
+
+    /// 20,000 leave while fan-outs go on: linear, where a search of the list each time would take minutes.
+    #[test]
+    fn a_mass_exodus_is_linear() {
+        let (registry, rule, port) = (Registry::new(), rule(), port());
+        let channel = ChannelName::new("a").unwrap();
+        for number in 0..20_000 {
+            registry.join(&channel, &rule, Member { port: Arc::clone(&port), subscription: SubscriptionId(number) });
+        }
+        let begun = std::time::Instant::now();
+        for number in 0..20_000 {
+            let fan_out = if number % 100 == 0 { registry.members(&channel) } else { None };
+            registry.leave(&channel, port.id(), SubscriptionId(number));
+            drop(fan_out);
+        }
+        assert!(!registry.has_members(&channel));
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    }
+}

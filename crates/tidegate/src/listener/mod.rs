@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::Semaphore;
@@ -155,8 +155,8 @@ impl Greeting {
             tower_service::Service::call(&mut app.clone(), request)
         });
         let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.bounds.deadline)
+            // The deadline around everything has the head in it; hyper's own would only run beside it.
+            .header_read_timeout(None)
             .keep_alive(false)
             .max_buf_size(self.bounds.head_bytes.max(8192))
             .max_headers(self.bounds.fields)

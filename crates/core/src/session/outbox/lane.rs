@@ -56,6 +56,8 @@ pub(super) struct Attaching {
     pub(super) opening: Opening,
     /// The last position seen meanwhile.
     pub(super) head: Option<Position>,
+    /// The broker may have lost messages meanwhile.
+    pub(super) lost: bool,
 }
 
 /// A lane that reads from history.
@@ -128,7 +130,7 @@ impl Lane {
             ChannelKind::Log => Queue::Log(LogLane::new()),
             ChannelKind::State => Queue::State(Box::new(StateLane::new())),
         };
-        Self { id, listed: false, channel, rule, stage: Stage::Attaching(Box::new(Attaching { opening, head: None })), queue }
+        Self { id, listed: false, channel, rule, stage: Stage::Attaching(Box::new(Attaching { opening, head: None, lost: false })), queue }
     }
 
     pub(super) fn has_next(&self) -> bool {
@@ -179,6 +181,11 @@ impl Lane {
 }
 
 impl Attaching {
+    pub(super) fn lost(&mut self, position: Option<Position>) {
+        self.lost = true;
+        position.into_iter().for_each(|position| self.see(position));
+    }
+
     /// Remembers the highest position; what is before it will be read from history.
     pub(super) fn see(&mut self, position: Position) {
         if self.head.is_none_or(|head| head.epoch != position.epoch || head.offset < position.offset) {
@@ -216,7 +223,6 @@ impl Behind {
         match self.head {
             Some(head) if head.epoch != position.epoch => {
                 self.head = Some(position);
-                self.again = true;
                 Seen::OtherEpoch
             }
             Some(head) if position.offset <= head.offset => Seen::Before,
@@ -245,6 +251,9 @@ impl Behind {
     /// The request is made. What comes from now on is kept if the end of the log seems to be within its reach.
     pub(super) fn ask(&mut self, limit: PageLimit, tail: Position) {
         self.request = Asked::UnderWay(limit);
+        if self.head.is_none() && self.opening.is_none() && self.want == Want::Page {
+            self.head = Some(tail);
+        }
         self.base = self.head;
         self.again = false;
         let reach = limit.messages.try_into().unwrap_or(u64::MAX);
@@ -255,9 +264,18 @@ impl Behind {
 
     /// Whether an answer that reads to `end` leaves nothing out: everything after it has been kept, or nothing came after it.
     pub(super) fn reaches(&self, end: Position) -> bool {
-        let target = if self.splicing { self.base } else { self.head };
-        let same_epoch = |position: Option<Position>| position.is_none_or(|position| position.epoch == end.epoch);
-        !self.again && same_epoch(self.head) && same_epoch(target) && target.is_none_or(|target| target.offset <= end.offset)
+        let Some(head) = self.head.filter(|_| !self.again) else { return !self.again };
+        if head.epoch != end.epoch {
+            // If the broker has read in this epoch after a message of another was seen, that one was late: its epoch is over.
+            return self.base.is_some_and(|base| base.epoch == head.epoch);
+        }
+        let target = if self.splicing { self.base } else { Some(head) };
+        target.is_none_or(|target| target.epoch != end.epoch || target.offset <= end.offset)
+    }
+
+    /// Where a lane stands that has caught up to `end` and takes what was kept since.
+    pub(super) fn caught_up(&self, end: Position) -> Position {
+        self.head.filter(|head| head.epoch == end.epoch && head.offset > end.offset).unwrap_or(end)
     }
 
     /// An answer with messages: asks for the next at once.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::budget::Budget;
-use super::lane::{Asked, Behind, Opening, Seen, Settled, Stage, Want, gap, live, subscribed};
+use super::lane::{Asked, Attaching, Behind, Opening, Seen, Settled, Stage, Want, gap, live, subscribed};
 use crate::broker::{BrokerError, HistoryError, Page};
 use crate::message::{Gap, GapReason, Recovery, ServerMessage, Since};
 use crate::session::{Push, Transmit};
@@ -42,15 +42,10 @@ impl LogLane {
         self.tail
     }
 
-    /// The broker is subscribed from `top` on, and `head` is the last message seen. Whether the `subscribe` is answered.
-    pub(super) fn attached(
-        &mut self,
-        stage: &mut Stage,
-        channel: &ChannelName,
-        opening: Opening,
-        top: Position,
-        head: Option<Position>,
-    ) -> Settled {
+    /// The broker is subscribed from `top` on. Whether the `subscribe` is answered.
+    pub(super) fn attached(&mut self, stage: &mut Stage, channel: &ChannelName, top: Position) -> Settled {
+        let Stage::Attaching(attaching) = stage else { return Settled::Nothing };
+        let Attaching { opening, head, lost } = **attaching;
         if opening.since.is_some() {
             *stage = Stage::Behind(Box::new(Behind::opening(opening, Want::Page, head.or(Some(top)))));
             return Settled::Nothing;
@@ -58,9 +53,9 @@ impl LogLane {
         (self.tail, self.sent) = (top, top);
         self.queue.push_back(Item::Notice(subscribed(channel, ChannelKind::Log, opening, Some(top), Recovery::None)));
         self.queue.push_back(Item::Notice(live(channel, Some(top.offset))));
-        // What was pushed before this answer was not kept.
-        let behind = head.is_some_and(|head| head.epoch != top.epoch || head.offset > top.offset);
-        *stage = if behind { Stage::Behind(Box::new(Behind::new(Want::Page, head))) } else { Stage::Current };
+        // What was pushed before this answer was not kept, and what was lost was not even pushed.
+        let is_behind = lost || head.is_some_and(|head| head.epoch != top.epoch || head.offset > top.offset);
+        *stage = if is_behind { Stage::Behind(Box::new(Behind::new(Want::Page, head))) } else { Stage::Current };
         Settled::Answered
     }
 
@@ -138,7 +133,7 @@ impl LogLane {
     /// Messages may have been lost on the way: reads them from where the queue ends.
     pub(super) fn lost(stage: &mut Stage, budget: &mut Budget, position: Option<Position>) {
         match stage {
-            Stage::Attaching(attaching) => position.into_iter().for_each(|position| attaching.see(position)),
+            Stage::Attaching(attaching) => attaching.lost(position),
             Stage::Current => *stage = Stage::Behind(Box::new(Behind::new(Want::Page, position))),
             Stage::Behind(behind) => {
                 behind.drop_splice(budget);

@@ -114,16 +114,16 @@ impl Outbox {
         let Some(at) = self.place(id) else { return Settled::Nothing };
         let lane = &mut self.lanes[at];
         let Stage::Attaching(attaching) = &lane.stage else { return Settled::Nothing };
-        let (opening, head) = (attaching.opening, attaching.head);
+        let opening = attaching.opening;
         let settled = match (&mut lane.queue, top) {
             (Queue::Event(queue), _) => {
                 queue.open(&lane.channel, opening);
                 lane.stage = Stage::Current;
                 Settled::Answered
             }
-            (Queue::Log(queue), Some(top)) => queue.attached(&mut lane.stage, &lane.channel, opening, top, head),
+            (Queue::Log(queue), Some(top)) => queue.attached(&mut lane.stage, &lane.channel, top),
             (Queue::State(_), Some(top)) => {
-                StateLane::attached(&mut lane.stage, opening, top, head);
+                StateLane::attached(&mut lane.stage, opening, top);
                 Settled::Nothing
             }
             (Queue::Log(_) | Queue::State(_), None) => Settled::Failed(BrokerError::Unavailable("the broker named no position".into())),
@@ -307,12 +307,12 @@ impl Outbox {
         self.raw.get_or_insert_default().push_back((text, data));
     }
 
-    pub(super) fn is_low(&self) -> bool {
-        self.budget.is_low()
-    }
-
     pub(super) fn has_room(&self) -> bool {
         self.budget.fits(1)
+    }
+
+    pub(super) fn is_low(&self) -> bool {
+        self.budget.is_low()
     }
 
     pub(super) const fn bytes(&self) -> usize {

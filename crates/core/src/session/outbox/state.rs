@@ -28,7 +28,7 @@ pub(super) struct StateLane {
     live_at: Option<u64>,
     /// Up to here every key that changed is in `dirty` or was sent.
     tail: Position,
-    /// Up to here every key that changed was sent, once the snapshot is.
+    /// Up to here every key that changed was sent; nowhere before the first snapshot was.
     sent: Position,
 }
 
@@ -43,9 +43,10 @@ impl StateLane {
         self.tail
     }
 
-    pub(super) fn attached(stage: &mut Stage, opening: Opening, top: Position, head: Option<Position>) {
+    /// The broker is subscribed from `top` on; what comes first is read after that, so nothing seen or lost before matters.
+    pub(super) fn attached(stage: &mut Stage, opening: Opening, top: Position) {
         let want = if matches!(opening.since, Some(Since::Position(_))) { Want::Page } else { Want::Snapshot };
-        *stage = Stage::Behind(Box::new(Behind::opening(opening, want, head.or(Some(top)))));
+        *stage = Stage::Behind(Box::new(Behind::opening(opening, want, Some(top))));
     }
 
     pub(super) fn push(&mut self, stage: &mut Stage, budget: &mut Budget, position: Position, publication: &Arc<Publication>) -> Push {
@@ -63,7 +64,7 @@ impl StateLane {
                 }
                 None => {
                     self.clear(budget);
-                    self.tail = self.sent;
+                    self.tail = self.restart();
                     *stage = Stage::Behind(Box::new(Behind::new(Want::Page, Some(position))));
                     Push::Parked
                 }
@@ -127,13 +128,13 @@ impl StateLane {
             }
         };
         let settled = self.begin_snapshot(behind, channel, &snapshot);
-        if behind.reaches(snapshot.position) {
+        if behind.reaches(snapshot.position) && behind.head.is_none_or(|head| head.epoch == snapshot.position.epoch) {
             self.drop_until(budget, snapshot.position.offset);
         } else {
             behind.splicing = false;
             self.clear(budget);
         }
-        (self.tail, self.sent) = (snapshot.position, snapshot.position);
+        self.tail = snapshot.position;
         self.snapshot = Some((snapshot, 0));
         self.finish(stage, budget);
         settled
@@ -142,7 +143,7 @@ impl StateLane {
     /// The broker may have lost messages: reads the delta.
     pub(super) fn lost(&mut self, stage: &mut Stage, budget: &mut Budget, position: Option<Position>) {
         match stage {
-            Stage::Attaching(attaching) => position.into_iter().for_each(|position| attaching.see(position)),
+            Stage::Attaching(attaching) => attaching.lost(position),
             Stage::Current => *stage = Stage::Behind(Box::new(Behind::new(Want::Page, position))),
             Stage::Behind(behind) => {
                 self.drop_splice(behind, budget);
@@ -163,11 +164,11 @@ impl StateLane {
                 behind.splicing = false;
                 if behind.opening.is_none() && behind.want == Want::Page {
                     behind.stale = matches!(behind.request, Asked::UnderWay(_));
-                    self.tail = self.sent;
+                    self.tail = self.restart();
                 }
             }
             Stage::Attaching(_) | Stage::Current => {
-                self.tail = self.sent;
+                self.tail = self.restart();
                 *stage = Stage::Behind(Box::new(Behind::new(Want::Page, head)));
             }
         }
@@ -201,6 +202,11 @@ impl StateLane {
         Some(Transmit::Publication(publication))
     }
 
+    /// What changed after this has to be read again if `dirty` is given up.
+    fn restart(&self) -> Position {
+        self.snapshot.as_ref().map_or(self.sent, |(snapshot, _)| snapshot.position)
+    }
+
     fn is_live_due(&self) -> bool {
         self.live_at.is_some_and(|at| self.tail.offset >= at && self.dirty.first().is_none_or(|first| first > at))
     }
@@ -222,6 +228,8 @@ impl StateLane {
         let more = written < snapshot.entries.len();
         if more {
             self.snapshot = Some((snapshot, written));
+        } else {
+            self.sent = position;
         }
         ServerMessage::Snapshot { channel: channel.clone(), position, entries, more }
     }
@@ -293,7 +301,8 @@ impl StateLane {
     fn begin_snapshot(&mut self, behind: &mut Behind, channel: &ChannelName, snapshot: &Snapshot) -> Settled {
         let position = Some(snapshot.position);
         let Some(opening) = behind.opening.take() else {
-            if self.sent.epoch != snapshot.position.epoch {
+            self.notices.retain(|notice| !matches!(**notice, ServerMessage::Gap(_)));
+            if self.sent.epoch != snapshot.position.epoch && self.sent != NOWHERE {
                 let gap = Gap { position, ..gap(channel, None, GapReason::Epoch) };
                 self.notices.push_back(Box::new(ServerMessage::Gap(Box::new(gap))));
             }
@@ -312,7 +321,7 @@ impl StateLane {
     fn finish(&mut self, stage: &mut Stage, budget: &mut Budget) -> bool {
         let Stage::Behind(behind) = stage else { return false };
         if behind.reaches(self.tail) {
-            self.tail = behind.head.filter(|head| head.offset > self.tail.offset).unwrap_or(self.tail);
+            self.tail = behind.caught_up(self.tail);
             *stage = Stage::Current;
             return true;
         }
