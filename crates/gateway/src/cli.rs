@@ -153,9 +153,10 @@ fn since(text: &str) -> Result<Since, String> {
     match text.split_once(':') {
         None if text == "earliest" => Ok(Since::Earliest),
         Some(("last", count)) => count.parse().map(Since::Last).map_err(|_| SHAPE.to_owned()),
-        Some((epoch, offset)) if !epoch.is_empty() => {
-            offset.parse().map(|offset| Since::Position(tidegate_client::Cursor { epoch: epoch.into(), offset })).map_err(|_| SHAPE.to_owned())
-        }
+        Some((epoch, offset)) if !epoch.is_empty() => offset
+            .parse()
+            .map(|offset| Since::Position(tidegate_client::Cursor { epoch: epoch.into(), offset }))
+            .map_err(|_| SHAPE.to_owned()),
         _ => Err(SHAPE.to_owned()),
     }
 }

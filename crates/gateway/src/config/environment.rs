@@ -58,6 +58,6 @@ fn put(place: &mut Node, path: &[String], node: Node) -> bool {
             }
             _ => false,
         },
-        Value::Text(_) | Value::Bare(_) | Value::Integer(_) | Value::Other(_) | Value::Boolean(_) => false,
+        Value::Text(_) | Value::Bare(_) | Value::Integer(_) | Value::Other(_) => false,
     }
 }

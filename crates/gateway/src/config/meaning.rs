@@ -8,6 +8,7 @@ use tidegate::OutboundMemory;
 use super::Config;
 use super::channel::{Access, Channel, Kind};
 use super::node::Durability;
+use super::problem::Problem;
 use super::values::{OrOff, Size};
 
 /// Idle limits of proxies as they come out of the box, shortest first.
@@ -18,7 +19,16 @@ pub(crate) fn explain(config: &Config) -> String {
     let mut text = String::new();
     for part in [listeners, heartbeat, limits, memory, authority, broker, channels, drain] {
         // Writing to a text can't fail.
-        drop(part(config, &mut text));
+        let _ = part(config, &mut text);
+    }
+    text
+}
+
+/// Says what is risky.
+pub(crate) fn tell_risks(risks: &[Problem]) -> String {
+    let mut text = if risks.is_empty() { "Nothing in it is risky.\n".to_owned() } else { "Risky:\n".to_owned() };
+    for risk in risks {
+        let _ = writeln!(text, "  {risk}");
     }
     text
 }
@@ -51,10 +61,16 @@ fn heartbeat(config: &Config, out: &mut String) -> std::fmt::Result {
     let heartbeat = &config.heartbeat;
     let dead = heartbeat.ping * heartbeat.missed + heartbeat.ping / 2;
     writeln!(out, "A ping goes out every {} ± 10 %; a peer that is silent for {} is closed.", time(heartbeat.ping), time(dead))?;
-    let cut: Vec<&str> =
-        PROXY_LIMITS.iter().filter(|(_, limit)| heartbeat.ping.mul_f64(1.1) >= Duration::from_secs(*limit)).map(|(name, _)| *name).collect();
+    let cut: Vec<&str> = PROXY_LIMITS
+        .iter()
+        .filter(|(_, limit)| heartbeat.ping.mul_f64(1.1) >= Duration::from_secs(*limit))
+        .map(|(name, _)| *name)
+        .collect();
     if cut.is_empty() {
-        writeln!(out, "  That keeps connections open behind nginx, HAProxy, AWS and Cloudflare with their usual idle limits (50 to 100 s).")?;
+        writeln!(
+            out,
+            "  That keeps connections open behind nginx, HAProxy, AWS and Cloudflare with their usual idle limits (50 to 100 s)."
+        )?;
     } else {
         writeln!(out, "  That is too slow for {}: idle connections are cut there.", cut.join(", "))?;
     }
@@ -108,11 +124,7 @@ fn memory(config: &Config, out: &mut String) -> std::fmt::Result {
     if let Some(machine) = machine {
         writeln!(out, "  This machine (or its container) has {machine}.")?;
     }
-    writeln!(
-        out,
-        "  Who takes nothing for {} with data waiting is cut (4103) and resumes from its cursor.",
-        time(outbox.stall)
-    )
+    writeln!(out, "  Who takes nothing for {} with data waiting is cut (4103) and resumes from its cursor.", time(outbox.stall))
 }
 
 fn authority(config: &Config, out: &mut String) -> std::fmt::Result {

@@ -25,12 +25,13 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use environment::Environment;
 pub(crate) use listeners::Certificate;
-pub(crate) use meaning::explain;
-pub(crate) use problem::{Problem, Refused};
+pub(crate) use meaning::{explain, tell_risks};
+pub(crate) use problem::Refused;
+
 pub(crate) use reference::reference;
 pub(crate) use secret::Secret;
 
-use problem::Problems;
+use problem::{Problem, Problems};
 use schema::{Reader, Setting, Sources, section};
 use tree::{Node, Source, Value};
 use values::NotYet;

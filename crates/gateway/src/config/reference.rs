@@ -27,9 +27,9 @@ pub(crate) fn reference() -> String {
     for section in Config::KEYS {
         let heading = if section.shape == "list" { format!("[[{}]]", section.name) } else { format!("[{}]", section.name) };
         // Writing to a text can't fail.
-        drop(write!(out, "\n## `{heading}`\n\n{}\n", about(section)));
+        let _ = write!(out, "\n## `{heading}`\n\n{}\n", about(section));
         if section.keys.is_empty() {
-            drop(write!(out, "\nNot in this version yet.\n"));
+            let _ = write!(out, "\nNot in this version yet.\n");
             continue;
         }
         out.push_str("\n| key | value | default | |\n|---|---|---|---|\n");
@@ -42,7 +42,7 @@ fn rows(prefix: &str, keys: &[Key], out: &mut String) {
     for key in keys {
         let name = format!("{prefix}{}", key.name.trim_start_matches("r#"));
         let about = about(key).replace('|', "\\|");
-        drop(writeln!(out, "| `{name}` | {} | {} | {about} |", key.shape, default(key)));
+        let _ = writeln!(out, "| `{name}` | {} | {} | {about} |", key.shape, default(key));
         rows(&format!("{name}."), key.keys, out);
     }
 }

@@ -85,7 +85,8 @@ impl Judge<'_> {
         ] {
             self.refuse_if(value == 0, key, "has to be at least 1");
         }
-        for (key, span) in [("limits.upgrade", limits.upgrade), ("limits.authenticate", limits.authenticate), ("limits.close", limits.close)]
+        for (key, span) in
+            [("limits.upgrade", limits.upgrade), ("limits.authenticate", limits.authenticate), ("limits.close", limits.close)]
         {
             self.at_least(key, span, Duration::from_millis(100));
         }

@@ -63,7 +63,11 @@ impl Judge<'_> {
         let ping = heartbeat.ping;
         let slow = "is longer than the idle limit of many proxies (60 s at nginx, HAProxy and AWS): they will cut idle connections";
         self.warn_if(ping > Duration::from_secs(55), "heartbeat.ping", slow);
-        self.warn_if(ping < Duration::from_secs(5), "heartbeat.ping", "is shorter than 5 s: phones can't sleep, and idle connections cost CPU");
+        self.warn_if(
+            ping < Duration::from_secs(5),
+            "heartbeat.ping",
+            "is shorter than 5 s: phones can't sleep, and idle connections cost CPU",
+        );
         let dead = (ping * heartbeat.missed + ping / 2).max(ping);
         let text = format!("a dead peer is found after {} only", humantime::format_duration(dead));
         self.warn_if(dead > Duration::from_secs(300), "heartbeat.missed", text);
@@ -72,7 +76,11 @@ impl Judge<'_> {
         let young = heartbeat.max_age.0.is_some_and(|age| age < Duration::from_secs(600));
         self.warn_if(young, "heartbeat.max_age", "is shorter than 10 min: most of the work will be reconnecting");
         let stall = config.outbox.stall;
-        self.warn_if(stall > Duration::from_secs(300), "outbox.stall", "is longer than 5 min: a peer that stopped reading keeps its memory so long");
+        self.warn_if(
+            stall > Duration::from_secs(300),
+            "outbox.stall",
+            "is longer than 5 min: a peer that stopped reading keeps its memory so long",
+        );
         self.warn_if(stall < Duration::from_secs(5), "outbox.stall", "is shorter than 5 s: phones that change networks are cut");
         let large = config.outbox.bytes > Size(8 << 20);
         self.warn_if(large, "outbox.bytes", "is more than 8 MiB a connection: it adds age to what arrives, not throughput");
@@ -81,10 +89,22 @@ impl Judge<'_> {
     fn limits(&mut self, config: &Config) {
         let limits = &config.limits;
         self.warn_if(limits.message > Size(4 << 20), "limits.message", "is more than 4 MiB: one message then delays everything behind it");
-        self.warn_if(limits.rate.burst < limits.rate.per_second, "limits.rate.burst", "is less than per_second, so that rate is never reached");
+        self.warn_if(
+            limits.rate.burst < limits.rate.per_second,
+            "limits.rate.burst",
+            "is less than per_second, so that rate is never reached",
+        );
         self.warn_if(limits.upgrade > Duration::from_secs(60), "limits.upgrade", "gives strangers more than a minute for a handshake");
-        self.warn_if(limits.authenticate > Duration::from_secs(60), "limits.authenticate", "gives strangers more than a minute to say who they are");
-        self.warn_if(limits.close > Duration::from_secs(60), "limits.close", "keeps a peer that doesn't answer a close for more than a minute");
+        self.warn_if(
+            limits.authenticate > Duration::from_secs(60),
+            "limits.authenticate",
+            "gives strangers more than a minute to say who they are",
+        );
+        self.warn_if(
+            limits.close > Duration::from_secs(60),
+            "limits.close",
+            "keeps a peer that doesn't answer a close for more than a minute",
+        );
         let never = limits.per_address > limits.connections;
         self.warn_if(never, "limits.per_address", "is more than limits.connections: one address can take every place");
         let greedy = matches!(limits.outbound_memory, OutboundMemory::Percent(percent) if percent > 60);
@@ -201,9 +221,14 @@ mod tests {
     #[test]
     fn patterns_are_compared_as_sets_of_names() {
         let pattern = |text| Pattern::new(text).unwrap();
-        for (first, second, covered) in
-            [("**", "a:*", true), ("a:**", "a:b:*", true), ("a:*", "a:b", true), ("a:*", "a:**", false), ("a:b", "a:*", false), ("a:**", "a", false)]
-        {
+        for (first, second, covered) in [
+            ("**", "a:*", true),
+            ("a:**", "a:b:*", true),
+            ("a:*", "a:b", true),
+            ("a:*", "a:**", false),
+            ("a:b", "a:*", false),
+            ("a:**", "a", false),
+        ] {
             assert_eq!(covers(&pattern(first), &pattern(second)), covered, "{first} over {second}");
         }
         for (left, right, meet) in [("a:*", "a:b", true), ("a:**", "*:b:c", true), ("a:*", "b:*", false), ("a", "a:**", false)] {

@@ -44,7 +44,11 @@ impl Setting for Secret {
             }
         } else {
             if matches!(node.source, Source::Line(_)) {
-                reader.problems.warn(key, node.source.clone(), "stands in the file itself; \"env:NAME\" or \"file:PATH\" keeps it out of copies");
+                reader.problems.warn(
+                    key,
+                    node.source.clone(),
+                    "stands in the file itself; \"env:NAME\" or \"file:PATH\" keeps it out of copies",
+                );
             }
             Box::from(place.as_bytes())
         };

@@ -43,9 +43,8 @@ pub(crate) enum Value {
     /// Text without quotes, whose type its reader knows: defaults and environment variables.
     Bare(String),
     Integer(i64),
-    /// Floats and dates: no setting is one.
+    /// Flags, fractions and dates: no setting is one.
     Other(&'static str),
-    Boolean(bool),
     Array(Vec<Node>),
     Table(BTreeMap<String, Node>),
 }
@@ -57,7 +56,6 @@ impl Value {
             Self::Text(_) | Self::Bare(_) => "a text",
             Self::Integer(_) => "a number",
             Self::Other(kind) => kind,
-            Self::Boolean(_) => "true or false",
             Self::Array(_) => "a list",
             Self::Table(_) => "a table",
         }
@@ -96,7 +94,7 @@ impl Node {
         match &mut self.value {
             Value::Array(items) => items.iter_mut().for_each(|item| item.stamp(source)),
             Value::Table(entries) => entries.values_mut().for_each(|entry| entry.stamp(source)),
-            Value::Text(_) | Value::Bare(_) | Value::Integer(_) | Value::Other(_) | Value::Boolean(_) => {}
+            Value::Text(_) | Value::Bare(_) | Value::Integer(_) | Value::Other(_) => {}
         }
     }
 }
@@ -130,7 +128,7 @@ impl Lines {
                 i64::from_str_radix(&digits, number.radix()).map_or(Value::Other("a number that is too large"), Value::Integer)
             }
             DeValue::Float(_) => Value::Other("a fraction"),
-            DeValue::Boolean(flag) => Value::Boolean(*flag),
+            DeValue::Boolean(_) => Value::Other("true or false"),
             DeValue::Datetime(_) => Value::Other("a date"),
             DeValue::Array(items) => Value::Array(items.iter().map(|item| self.node(item, self.source(item.span()))).collect()),
             DeValue::Table(table) => return self.table(table, source),

@@ -52,18 +52,12 @@ impl fmt::Debug for Size {
 pub(crate) fn text(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Text(text) | Value::Bare(text) => Some(text),
-        Value::Integer(_) | Value::Other(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => None,
+        Value::Integer(_) | Value::Other(_) | Value::Array(_) | Value::Table(_) => None,
     }
 }
 
 /// Reads a value from its text.
-fn by_text<T>(
-    node: &Node,
-    key: &str,
-    reader: &mut Reader<'_>,
-    shape: &str,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
+fn by_text<T>(node: &Node, key: &str, reader: &mut Reader<'_>, shape: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
     let Some(text) = text(node) else {
         return reader.refuse(node, key, format!("is {}, and has to be {shape}", node.value.kind()));
     };
@@ -79,7 +73,7 @@ macro_rules! numbers {
                 let number = match &node.value {
                     Value::Integer(number) => Self::try_from(*number).ok(),
                     Value::Bare(text) => text.parse().ok(),
-                    Value::Text(_) | Value::Other(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => None,
+                    Value::Text(_) | Value::Other(_) | Value::Array(_) | Value::Table(_) => None,
                 };
                 match number {
                     Some(number) => Some(number),
