@@ -14,6 +14,7 @@ use tidegate_core::{ChannelName, CloseCode};
 use tokio::sync::Semaphore;
 
 use crate::auth::Authenticate;
+use crate::broker::{Embedded, EmbeddedSettings, OpenError};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::{ConnectionId, RawSocket};
@@ -45,9 +46,9 @@ pub struct Builder {
 /// Why a gate can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The memory that the broker needs at the start can't be had, or its files can't be read.
+    /// The default broker can't be opened.
     #[error(transparent)]
-    Broker(#[from] tidegate_core::broker::BrokerError),
+    Broker(#[from] OpenError),
 }
 
 impl Builder {
@@ -83,7 +84,7 @@ impl Builder {
         }
         let broker = match broker {
             Some(broker) => broker,
-            None => crate::broker::in_memory()?,
+            None => Arc::new(Embedded::open(EmbeddedSettings::default())?),
         };
         let metrics = Arc::new(metrics);
         let clock = Clock::start();
