@@ -11,6 +11,7 @@ use rig::{Peer, Rig, Seen, eventually, frame};
 use serde_json::{Value, json};
 use tidegate::BoxFuture;
 use tidegate::auth::{Admitted, Anonymous, Authenticate, Denied, Refused, UpgradeRequest};
+use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate::message::Credential;
 use tidegate::{
     ChannelKind, ChannelRule, Config, ConnectionFilter, ConnectionId, ErrorCode, Gate, Grants, HistoryAccess, Identity, LimitSettings,
@@ -97,7 +98,8 @@ fn everything() -> Grants {
 }
 
 async fn rig(config: Config) -> Rig {
-    let gate = Gate::builder(config).authenticate(Anonymous::new(everything()));
+    let broker = Embedded::open(EmbeddedSettings { memory_bytes: 256 << 20, ..EmbeddedSettings::default() }).unwrap();
+    let gate = Gate::builder(config).embedded(broker).authenticate(Anonymous::new(everything()));
     let gate = gate.on_request(|request: Request| async move {
         match &*request.method {
             "echo" => Ok(request.data),
