@@ -14,7 +14,7 @@ use tidegate_core::{ChannelName, CloseCode};
 use tokio::sync::Semaphore;
 
 use crate::auth::Authenticate;
-use crate::broker::embedded::{Embedded, EmbeddedSettings, OpenError};
+use crate::broker::{Embedded, EmbeddedSettings, OpenError};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::{ConnectionId, RawSocket};

@@ -46,6 +46,17 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Whether the page comes from this machine. Names other than `localhost` may mean anybody, whatever they resolve to today.
+    pub fn is_loopback(&self) -> bool {
+        match &self.host {
+            Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+        }
+    }
+}
+
 /// Whether the host stands in the text as the parser understood it: `2130706433`, `0x7f.1` and `example.com.` do not.
 fn is_spelt_as_parsed(authority: &str, host: &Host<String>) -> bool {
     let spelt = match authority.rsplit_once(':') {
@@ -68,18 +79,29 @@ impl fmt::Display for Origin {
 
 /// The allowlist. Empty, it refuses every browser; it never means everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(Vec<Origin>);
+pub struct Origins {
+    allowed: Vec<Origin>,
+    loopback: bool,
+}
 
 impl Origins {
     /// An allowlist of these.
     pub const fn new(allowed: Vec<Origin>) -> Self {
-        Self(allowed)
+        Self { allowed, loopback: false }
+    }
+
+    /// Also pages that this machine itself serves, on whatever port: for development. What is on loopback can't be reached by
+    /// others, so a page of it is a program of this machine.
+    #[must_use]
+    pub fn or_loopback(mut self) -> Self {
+        self.loopback = true;
+        self
     }
 
     /// Whether a page of this origin, given as the header's bytes, may connect.
     pub fn allows(&self, header: &[u8]) -> bool {
         let parsed = std::str::from_utf8(header).ok().and_then(|text| Origin::parse(text).ok());
-        parsed.is_some_and(|origin| self.0.contains(&origin))
+        parsed.is_some_and(|origin| self.allowed.contains(&origin) || self.loopback && origin.is_loopback())
     }
 }
 
@@ -107,6 +129,17 @@ mod tests {
             "http://127.0.0.1:80",
         ] {
             assert!(origins.allows(good.as_bytes()), "{good}");
+        }
+    }
+
+    #[test]
+    fn pages_of_this_machine_can_be_let_in_on_every_port() {
+        let origins = Origins::default().or_loopback();
+        for good in ["http://localhost:5173", "http://127.0.0.1:8000", "https://[::1]:9", "http://demo.localhost"] {
+            assert!(origins.allows(good.as_bytes()), "{good}");
+        }
+        for bad in ["http://localhost.example.com", "http://example.com", "http://10.0.0.1", "http://localhost@example.com", "null", ""] {
+            assert!(!origins.allows(bad.as_bytes()), "{bad}");
         }
     }
 

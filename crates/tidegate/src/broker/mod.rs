@@ -2,4 +2,5 @@
 
 pub mod embedded;
 
-pub use embedded::{Embedded, EmbeddedSettings};
+pub use embedded::{Embedded, EmbeddedSettings, OpenError};
+pub use tidegate_core::broker::{Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sink, Snapshot};
