@@ -11,6 +11,7 @@ use rig::{Peer, Rig, Seen, eventually, frame};
 use serde_json::{Value, json};
 use tidegate::BoxFuture;
 use tidegate::auth::{Admitted, Anonymous, Authenticate, Denied, Refused, UpgradeRequest};
+use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate::message::Credential;
 use tidegate::{
     ChannelKind, ChannelRule, Config, ConnectionFilter, ConnectionId, ErrorCode, Gate, Grants, HistoryAccess, Identity, LimitSettings,
@@ -97,7 +98,8 @@ fn everything() -> Grants {
 }
 
 async fn rig(config: Config) -> Rig {
-    let gate = Gate::builder(config).authenticate(Anonymous::new(everything()));
+    let broker = Embedded::open(EmbeddedSettings { memory_bytes: 256 << 20, ..EmbeddedSettings::default() }).unwrap();
+    let gate = Gate::builder(config).embedded(broker).authenticate(Anonymous::new(everything()));
     let gate = gate.on_request(|request: Request| async move {
         match &*request.method {
             "echo" => Ok(request.data),
@@ -148,6 +150,7 @@ async fn what_is_published_arrives_at_every_subscriber_in_order() {
     assert_eq!(rig.metric("tidegate_delivery_total{kind=\"event\"}"), 198.0);
     assert_eq!(rig.metric("tidegate_publish_total{kind=\"log\"}"), 100.0);
     assert_eq!(rig.metric("tidegate_publish_duplicate_total"), 1.0);
+    assert_eq!(rig.metric("tidegate_log_append_total"), 199.0);
     assert_eq!(rig.metric("tidegate_outbound_bytes"), 0.0, "nothing waits any more");
 }
 
