@@ -1,2 +1,224 @@
-//! bench.
-fn main() {}
+//! `bench`: measures a WebSocket server from outside, per CPU-second of its own clock. One measure a call.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bench::measure::traffic::Pace;
+use bench::measure::{drain, fanout, floor, handshake, idle, kernel, stall};
+use bench::report::Report;
+use bench::target::parse_url;
+use bench::{Process, Target};
+use clap::{Args, Parser, Subcommand};
+
+/// Measures a WebSocket server from outside. The defaults speak Tidegate's protocol; other servers need the templates.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    server: Server,
+    /// Append the figures as a line of JSON to this file.
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    measure: Measure,
+}
+
+#[derive(Args)]
+struct Server {
+    /// The server's process, for its memory and CPU.
+    #[arg(long, global = true, default_value_t = 0)]
+    pid: u32,
+    /// The WebSocket URL.
+    #[arg(long, global = true, default_value = "ws://127.0.0.1:8000/ws")]
+    url: String,
+    /// Further headers of the upgrade, `Name: value`.
+    #[arg(long, global = true)]
+    header: Vec<String>,
+    /// Where messages are published.
+    #[arg(long, global = true, default_value = "http://127.0.0.1:8001/v1/publish")]
+    api: String,
+    /// Further headers of a publish request.
+    #[arg(long, global = true)]
+    api_header: Vec<String>,
+    /// The channel.
+    #[arg(long, global = true, default_value = "bench:event:1")]
+    channel: String,
+    /// Bytes in the first message that say that commands may be sent; empty: at once.
+    #[arg(long, global = true)]
+    welcome: Option<String>,
+    /// The message that subscribes, with `{channel}` and `{n}`; empty: none is needed.
+    #[arg(long, global = true)]
+    subscribe: Option<String>,
+    /// Bytes in the answer that say that it is subscribed; empty: at once.
+    #[arg(long, global = true)]
+    ready: Option<String>,
+    /// The body that publishes, with `{channel}`, `{t}` behind `"t":`, and `{pad}`.
+    #[arg(long, global = true)]
+    publish_body: Option<String>,
+    /// Loopback addresses that clients connect from, from 127.0.1.1 on; 0: the kernel's choice.
+    #[arg(long, global = true, default_value_t = 100)]
+    sources: u8,
+}
+
+#[derive(Subcommand)]
+enum Measure {
+    /// A bare loop that writes ready frames to sockets: what the machine can do at all.
+    Floor {
+        #[arg(long, default_value_t = 1000)]
+        sockets: usize,
+        /// Frames per write.
+        #[arg(long, default_value_t = 1)]
+        per_write: usize,
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        /// The core of the process that reads.
+        #[arg(long)]
+        reader_core: Option<usize>,
+    },
+    /// The reading side of `floor`, which starts it.
+    #[command(hide = true)]
+    FloorReader {
+        #[arg(long)]
+        address: SocketAddr,
+        #[arg(long)]
+        sockets: usize,
+    },
+    /// Memory and CPU of connections that only stay.
+    Idle {
+        #[arg(long, default_value_t = 10_000)]
+        connections: usize,
+        /// Seconds over which CPU is counted.
+        #[arg(long, default_value_t = 60.0)]
+        watch: f64,
+    },
+    /// One channel, many subscribers: at a pace, or as fast as answers come.
+    Fanout {
+        #[arg(long, default_value_t = 1000)]
+        subscribers: usize,
+        /// Messages per second; without it as fast as answers come.
+        #[arg(long)]
+        rate: Option<f64>,
+        /// Publishing connections.
+        #[arg(long, default_value_t = 1)]
+        publishers: usize,
+        /// Unanswered requests on each.
+        #[arg(long, default_value_t = 1)]
+        pipeline: usize,
+        /// Messages that have not reached everybody, at most.
+        #[arg(long, default_value_t = 32)]
+        on_the_way: u64,
+        /// Padding bytes; 105 make the message's data 128 bytes.
+        #[arg(long, default_value_t = 105)]
+        pad: usize,
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+    },
+    /// Some subscribers stop reading.
+    Stall {
+        #[arg(long, default_value_t = 5000)]
+        subscribers: usize,
+        #[arg(long, default_value_t = 1000)]
+        stalled: usize,
+        #[arg(long, default_value_t = 1024)]
+        pad: usize,
+        #[arg(long, default_value_t = 20.0)]
+        rate: f64,
+        #[arg(long, default_value_t = 20.0)]
+        seconds: f64,
+    },
+    /// Connect, be welcomed, close: over and over.
+    Handshake {
+        #[arg(long, default_value_t = 64)]
+        concurrent: usize,
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+    },
+    /// Bytes that hide in the kernel from a server whose reader stopped.
+    Kernel {
+        #[arg(long, default_value_t = 1024)]
+        pad: usize,
+        #[arg(long, default_value_t = 1000.0)]
+        rate: f64,
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+    },
+    /// SIGTERM, with some clients that don't answer. Ends the server.
+    Drain {
+        #[arg(long, default_value_t = 1000)]
+        connections: usize,
+        #[arg(long, default_value_t = 10)]
+        unresponsive: usize,
+        /// Longest time to wait for its end.
+        #[arg(long, default_value_t = 90.0)]
+        seconds: f64,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = target(&arguments.server).and_then(|target| measure(&target, Process::new(arguments.server.pid), arguments.measure));
+    let shown = result.and_then(|report| report.map_or(Ok(()), |report| show(&report, arguments.json)));
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Option<Report>> {
+    let seconds = Duration::from_secs_f64;
+    let report = match measure {
+        Measure::Floor { sockets, per_write, seconds: time, reader_core } => floor::run(sockets, per_write, seconds(time), reader_core)?,
+        Measure::FloorReader { address, sockets } => return floor::read_all(address, sockets).map(|()| None),
+        Measure::Idle { connections, watch } => idle::run(target, process, connections, seconds(watch))?,
+        Measure::Fanout { subscribers, rate, publishers, pipeline, on_the_way, pad, seconds: time } => {
+            let pace = rate.map_or(Pace::Closed { publishers, pipeline, on_the_way }, Pace::PerSecond);
+            fanout::run(target, process, fanout::Fanout { subscribers, pad, pace, time: seconds(time) })?
+        }
+        Measure::Stall { subscribers, stalled, pad, rate, seconds: time } => {
+            let what = stall::Stall { subscribers, stalled, pad, per_second: rate, time: seconds(time) };
+            stall::report(what, &stall::run(target, process, what)?)
+        }
+        Measure::Handshake { concurrent, seconds: time } => handshake::run(target, process, concurrent, seconds(time))?,
+        Measure::Kernel { pad, rate, seconds: time } => kernel::run(target, pad, rate, seconds(time))?,
+        Measure::Drain { connections, unresponsive, seconds: time } => {
+            drain::report(connections, &drain::run(target, process, connections, unresponsive, seconds(time))?)
+        }
+    };
+    Ok(Some(report))
+}
+
+fn target(server: &Server) -> io::Result<Target> {
+    let (address, path) = parse_url(&server.url)?;
+    let (api, publish_path) = parse_url(&server.api)?;
+    let lines = |headers: &[String]| headers.iter().map(|header| format!("{header}\r\n")).collect::<String>();
+    let mut target = Target::tidegate(address, api, &server.channel);
+    target.path = path;
+    target.publish_path = publish_path;
+    target.headers = lines(&server.header);
+    target.publish_headers += &lines(&server.api_header);
+    target.sources = server.sources;
+    let replace = |template: &mut String, given: &Option<String>| {
+        if let Some(given) = given {
+            template.clone_from(given);
+        }
+    };
+    replace(&mut target.welcome, &server.welcome);
+    replace(&mut target.subscribe, &server.subscribe);
+    replace(&mut target.ready, &server.ready);
+    replace(&mut target.publish_body, &server.publish_body);
+    Ok(target)
+}
+
+fn show(report: &Report, json: Option<PathBuf>) -> io::Result<()> {
+    println!("{}", report.line());
+    if let Some(path) = json {
+        writeln!(OpenOptions::new().create(true).append(true).open(path)?, "{}", report.json())?;
+    }
+    Ok(())
+}

@@ -1,2 +1,26 @@
-//! xtask.
-fn main() {}
+//! The project's own tasks: `cargo xtask tidy` checks the house rules, `wasm` that the pure crates need no system, `bench` measures the release binary.
+
+use std::process::ExitCode;
+
+mod bench;
+mod tidy;
+mod wasm;
+
+const USAGE: &str = "usage: cargo xtask tidy\n       cargo xtask wasm\n       cargo xtask bench [--quick] [--json FILE] [MEASURE…]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first().map(|(task, rest)| (task.as_str(), rest)) {
+        Some(("tidy", [])) => tidy::run(),
+        Some(("wasm", [])) => wasm::run(),
+        Some(("bench", rest)) => bench::run(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

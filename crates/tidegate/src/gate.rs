@@ -14,6 +14,7 @@ use tidegate_core::{ChannelName, CloseCode};
 use tokio::sync::Semaphore;
 
 use crate::auth::Authenticate;
+use crate::broker::embedded::{Embedded, EmbeddedSettings, OpenError};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::{ConnectionId, RawSocket};
@@ -45,9 +46,9 @@ pub struct Builder {
 /// Why a gate can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The memory that the broker needs at the start can't be had, or its files can't be read.
+    /// The default broker can't be started.
     #[error(transparent)]
-    Broker(#[from] tidegate_core::broker::BrokerError),
+    Broker(#[from] OpenError),
 }
 
 impl Builder {
@@ -65,7 +66,15 @@ impl Builder {
         self
     }
 
-    /// Where messages are kept and passed on. Without one: in this process's memory.
+    /// Where messages are kept and passed on: an embedded log, its counters among the metrics.
+    #[must_use]
+    pub fn embedded(mut self, broker: Embedded) -> Self {
+        self.metrics.include(Arc::clone(broker.stats()));
+        self.broker = Some(Arc::new(broker));
+        self
+    }
+
+    /// Where messages are kept and passed on, whatever it is. Without any: in this process's memory.
     #[must_use]
     pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
         self.broker = Some(broker);
@@ -77,14 +86,18 @@ impl Builder {
     /// # Errors
     /// The default broker can't be started.
     pub async fn build(self) -> Result<Gate, BuildError> {
-        let Self { mut config, broker, authenticate, requests, metrics } = self;
+        let Self { mut config, broker, authenticate, requests, mut metrics } = self;
+        let broker = match broker {
+            Some(broker) => broker,
+            None => {
+                let broker = Embedded::open(EmbeddedSettings::default())?;
+                metrics.include(Arc::clone(broker.stats()));
+                Arc::new(broker)
+            }
+        };
         if config.session.node.is_empty() {
             Arc::make_mut(&mut config.session).node = ConnectionId::random().to_string().into();
         }
-        let broker = match broker {
-            Some(broker) => broker,
-            None => crate::broker::in_memory()?,
-        };
         let metrics = Arc::new(metrics);
         let clock = Clock::start();
         let budget = Arc::new(Budget::new(config.outbound_memory, metrics.outbound_bytes.clone()));

@@ -4,11 +4,10 @@
 
 mod rig;
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rig::child::{Server, serve_until_orphaned};
 use rig::{Peer, Rig, Seen, frame};
 use tidegate::Config;
 
@@ -19,44 +18,7 @@ const DESCRIPTORS: u32 = 64;
 #[ignore = "long: a server that only the other test starts"]
 async fn server() {
     let rig = Rig::echo(Config::default()).await;
-    eprintln!("listening {}", rig.address);
-    let _ = tokio::task::spawn_blocking(|| std::io::stdin().lines().count()).await;
-}
-
-struct Server {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start() -> Self {
-        let test = std::env::current_exe().unwrap();
-        let mut process = Command::new("prlimit")
-            .arg(format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}"))
-            .arg(test)
-            .args(["--exact", "server", "--ignored", "--nocapture"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listening ")?.parse().ok()).unwrap();
-        Self { process, address }
-    }
-
-    fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    serve_until_orphaned(rig.address).await;
 }
 
 async fn upgrade(address: SocketAddr) -> Option<Peer> {
@@ -71,7 +33,7 @@ async fn upgrade(address: SocketAddr) -> Option<Peer> {
 
 #[tokio::test]
 async fn who_is_connected_does_not_notice_and_the_node_recovers() {
-    let server = Server::start();
+    let server = Server::start(DESCRIPTORS);
     let mut open = Vec::new();
     while let Some(peer) = upgrade(server.address).await {
         open.push(peer);

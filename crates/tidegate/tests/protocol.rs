@@ -148,6 +148,7 @@ async fn what_is_published_arrives_at_every_subscriber_in_order() {
     assert_eq!(rig.metric("tidegate_delivery_total{kind=\"event\"}"), 198.0);
     assert_eq!(rig.metric("tidegate_publish_total{kind=\"log\"}"), 100.0);
     assert_eq!(rig.metric("tidegate_publish_duplicate_total"), 1.0);
+    assert_eq!(rig.metric("tidegate_log_append_total"), 199.0);
     assert_eq!(rig.metric("tidegate_outbound_bytes"), 0.0, "nothing waits any more");
 }
 

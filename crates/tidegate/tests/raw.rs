@@ -318,3 +318,48 @@ async fn a_second_signal_ends_a_drain() {
     rig.gate.hurry();
     assert_eq!(drained.await.unwrap().cut, 1);
 }
+
+/// A handshake that offers compression, and the answer's extensions.
+async fn offer_deflate(rig: &Rig, path: &str) -> (Peer, Option<String>) {
+    let mut peer = Peer::open(rig.address).await;
+    peer.send(rig::handshake(path, "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n").as_bytes()).await;
+    let head = peer.head().await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let extensions = head.lines().find_map(|line| line.strip_prefix("sec-websocket-extensions: ")).map(Into::into);
+    (peer, extensions)
+}
+
+#[tokio::test]
+async fn compression_is_off_unless_configured() {
+    let rig = Rig::echo(Config::default()).await;
+    let (mut peer, extensions) = offer_deflate(&rig, "/").await;
+    assert_eq!(extensions, None);
+    peer.send(&frame(0xc1, b"x")).await;
+    assert!(matches!(peer.see().await, Seen::Frame(0x88, payload) if payload.starts_with(&1002u16.to_be_bytes())));
+}
+
+#[tokio::test]
+async fn compressed_messages_come_back_compressed_and_a_bomb_is_refused() {
+    let rig = Rig::echo(Config { compression: true, ..Config::default() }).await;
+    let (mut peer, extensions) = offer_deflate(&rig, "/").await;
+    let agreed = tidegate_ws::check_answer(&extensions.unwrap()).unwrap();
+    assert!(agreed.server_no_context_takeover);
+    let mut compressor = tidegate_ws::Compressor::new(15);
+    let mut decoder = tidegate_ws::Decoder::new(tidegate_ws::Role::Client, 1 << 20);
+    decoder.enable_deflate(agreed);
+    for message in [vec![b'a'; 10_000], b"short".to_vec()] {
+        let (first, payload) = compressor.compress(&message).map_or((0x81, message.clone()), |payload| (0xc1, payload));
+        peer.send(&frame(first, &payload)).await;
+        let Seen::Frame(first, payload) = peer.see().await else { panic!("no answer") };
+        assert_eq!(first == 0xc1, message.len() > 128);
+        assert!(payload.len() < message.len() / 10 || first == 0x81);
+        let mut whole = tidegate_ws::header(tidegate_ws::OpCode::Text, payload.len()).to_vec();
+        whole[0] = first;
+        whole.extend(payload);
+        assert_eq!(decoder.decode(&mut &whole[..]), Ok(Some(tidegate_ws::Event::Text(message.into()))));
+    }
+    let bomb = compressor.compress(&vec![0; 5 << 20]).unwrap();
+    assert!(bomb.len() < 64 * 1024, "small enough to be let in by its header: {}", bomb.len());
+    peer.send(&frame(0xc2, &bomb)).await;
+    assert!(matches!(peer.see().await, Seen::Frame(0x88, payload) if payload.starts_with(&1009u16.to_be_bytes())));
+}

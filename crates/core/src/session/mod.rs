@@ -306,6 +306,6 @@ mod tests {
     #[test]
     fn an_idle_session_is_a_few_hundred_bytes() {
         let bytes = size_of::<Session>() + outbox::LANE_BYTES;
-        assert!(bytes <= 704, "{bytes} bytes for a session with one subscription");
+        assert!(bytes <= 672, "{bytes} bytes for a session with one subscription");
     }
 }

@@ -175,6 +175,8 @@ impl Witness {
             }
             (ChannelKind::Log, Some(_), Recovery::Complete) => {
                 self.cursor = None;
+                let epoch = position.map(|position| position.epoch);
+                self.begins_after = self.begins_after.filter(|begins| Some(begins.epoch) == epoch).or(epoch.map(Position::start));
                 Stage::Streaming
             }
             (ChannelKind::State, Some(Since::Position(_)), Recovery::Complete) => Stage::Streaming,
@@ -244,32 +246,35 @@ impl Witness {
 
     fn gap(&mut self, truth: &Truth, gap: &Gap) -> Verdict {
         let wrong = || Err(Fault::WrongGap(format!("{gap:?} at {:?}", self.cursor)));
-        // Who asked for the earliest or the last few and has got nothing yet stands where what it gets or misses begins.
-        let first = gap.range.map_or(0, |(from, _)| from - 1);
-        let beginning = self.begins_after.filter(|begins| begins.offset <= first || gap.range.is_none());
-        let Some(cursor) = self.cursor.or(beginning.map(|begins| Position { offset: first, ..begins })) else { return wrong() };
-        match (gap.reason, gap.range, gap.position) {
+        self.cursor = match (gap.reason, gap.range, gap.position) {
             (GapReason::Retention, Some((from, to)), None) => {
+                let Some(cursor) = self.cursor.or(self.begins_before(from)) else { return wrong() };
                 let is_exact = from == cursor.offset + 1 && gap.missed == Some(truth.between(cursor, to)) && to > cursor.offset;
                 let is_gone = truth.life(cursor).is_some_and(|log| to <= log.oldest().offset);
                 if !is_exact || !is_gone {
                     return wrong();
                 }
-                self.cursor = Some(Position { offset: to, ..cursor });
+                Some(Position { offset: to, ..cursor })
             }
-            (GapReason::Epoch, None, Some(position)) if gap.missed.is_none() && position.epoch != cursor.epoch => {
-                if truth.life(position).is_none() {
+            (GapReason::Epoch, None, Some(position)) if gap.missed.is_none() => {
+                if truth.life(position).is_none() || self.cursor.is_some_and(|cursor| cursor.epoch == position.epoch) {
                     return wrong();
                 }
-                self.cursor = Some(position);
+                // What a client holds of a state channel is void until it has the snapshot, and so is a cursor to it.
+                (truth.kind == ChannelKind::Log).then_some(position)
             }
             _ => return wrong(),
-        }
+        };
         self.stage = match truth.kind {
             ChannelKind::State => Stage::AwaitsSnapshot,
             ChannelKind::Event | ChannelKind::Log => Stage::Streaming,
         };
         Ok(())
+    }
+
+    /// Who asked for the earliest or the last few and has got nothing yet stands where what it gets or misses begins.
+    fn begins_before(&self, from: u64) -> Option<Position> {
+        self.begins_after.filter(|begins| begins.offset < from).map(|begins| Position { offset: from - 1, ..begins })
     }
 
     fn snapshot(&mut self, truth: &Truth, position: Position, entries: &[Arc<Publication>], more: bool) -> Verdict {

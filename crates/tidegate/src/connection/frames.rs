@@ -7,8 +7,9 @@ use tidegate_core::message::{ClientMessage, GapReason, ServerMessage};
 use tidegate_core::session::Transmit;
 use tidegate_core::{CloseCode, Dialect, LimitSettings, Publication};
 use tidegate_wire::json;
-use tidegate_ws::{Decoder, Event, OpCode};
+use tidegate_ws::{Decoder, Event, OpCode, Role, close_payload, header};
 
+use super::compression;
 use super::raw::RawMessage;
 use crate::upgrade::Speech;
 
@@ -22,6 +23,8 @@ const MESSAGE_ESTIMATE: usize = 256;
 pub(crate) struct Codec {
     decoder: Decoder,
     speech: Speech,
+    /// The window for what is sent, where permessage-deflate was agreed on.
+    deflate_bits: Option<u8>,
 }
 
 /// What became of some bytes.
@@ -52,9 +55,20 @@ impl Codec {
     /// No frame takes more slices than this.
     pub(super) const SLICES_PER_FRAME: usize = 2;
 
-    /// A way of speaking, and the header that tells the client about its extensions.
-    pub(crate) fn negotiate(speech: Speech, limits: &LimitSettings, _offered: Option<String>) -> (Self, Option<HeaderValue>) {
-        (Self { decoder: Decoder::new(limits.message_bytes), speech }, None)
+    /// A way of speaking, and the header that answers what the client offered for extensions, if they may be used.
+    pub(crate) fn negotiate<'a>(
+        speech: Speech,
+        limits: &LimitSettings,
+        offered: Option<impl IntoIterator<Item = &'a str>>,
+    ) -> (Self, Option<HeaderValue>) {
+        let mut codec = Self { decoder: Decoder::new(Role::Server, limits.message_bytes), speech, deflate_bits: None };
+        let agreed = offered.and_then(tidegate_ws::accept_offer);
+        let Some((deflate, answer)) = agreed.and_then(|(deflate, text)| Some((deflate, HeaderValue::try_from(text).ok()?))) else {
+            return (codec, None);
+        };
+        codec.decoder.enable_deflate(deflate);
+        codec.deflate_bits = Some(deflate.server_max_window_bits);
+        (codec, Some(answer))
     }
 
     /// Messages are at most so large from now on.
@@ -75,7 +89,7 @@ impl Codec {
         let received = match event {
             Ok(None) => None,
             Ok(Some(event)) => Some(self.understand(event)),
-            Err(violation) => Some(Received::Violation(code_of(violation.code), violation.reason)),
+            Err(violation) => Some(Received::Violation(code_of(violation.code()), violation.reason())),
         };
         Progress { frames, received }
     }
@@ -84,7 +98,7 @@ impl Codec {
         match (event, self.speech) {
             (Event::Ping(payload), _) => Received::Ping(payload),
             (Event::Pong(_), _) => Received::Pong,
-            (Event::Close(code), _) => Received::Close(code),
+            (Event::Close(frame), _) => Received::Close(frame.map(|frame| frame.code)),
             (Event::Text(data), Speech::Raw) => Received::Raw(RawMessage::Text(data)),
             (Event::Binary(data), Speech::Raw) => Received::Raw(RawMessage::Binary(data)),
             (Event::Binary(_), Speech::Tidegate) => Received::Violation(CloseCode::UnsupportedData, "unsupported_data"),
@@ -119,18 +133,24 @@ impl Codec {
     }
 
     /// Puts the frame's bytes behind those that are there.
-    pub(super) fn encode<const N: usize>(&mut self, transmit: Transmit, out: &mut SmallVec<[Bytes; N]>) {
+    pub(super) fn encode<const N: usize>(&self, transmit: Transmit, out: &mut SmallVec<[Bytes; N]>) {
         match transmit {
-            Transmit::Publication(publication) => out.push(publication.frame(Dialect::Json, publication_frame).clone()),
+            Transmit::Publication(publication) => {
+                let plain = publication.frame(Dialect::Json, publication_frame);
+                let compressed = self.deflate_bits.and_then(|bits| compression::shared_frame(plain, bits));
+                out.push(compressed.unwrap_or_else(|| plain.clone()));
+            }
             Transmit::Message(message) => {
                 let mut payload = Vec::with_capacity(MESSAGE_ESTIMATE);
                 json::encode_server(&message, &mut payload);
-                out.push(whole(OpCode::Text, &payload));
+                out.push(self.compressed(OpCode::Text, &payload).unwrap_or_else(|| whole(OpCode::Text, &payload)));
             }
             Transmit::Raw { text, data } => {
                 let opcode = if text { OpCode::Text } else { OpCode::Binary };
-                if data.len() > COPIED_BYTES {
-                    out.push(Bytes::copy_from_slice(&tidegate_ws::header(opcode, data.len())));
+                if let Some(frame) = self.compressed(opcode, &data) {
+                    out.push(frame);
+                } else if data.len() > COPIED_BYTES {
+                    out.push(Bytes::copy_from_slice(&header(opcode, data.len())));
                     out.push(data);
                 } else {
                     out.push(whole(opcode, &data));
@@ -138,15 +158,12 @@ impl Codec {
             }
             Transmit::Ping(payload) => out.push(whole(OpCode::Ping, &payload)),
             Transmit::Pong(payload) => out.push(whole(OpCode::Pong, &payload)),
-            Transmit::Close { code, reason } => {
-                let mut payload = Vec::with_capacity(2 + reason.len());
-                if let Some(code) = code {
-                    payload.extend_from_slice(&code.to_be_bytes());
-                    payload.extend_from_slice(reason.as_bytes());
-                }
-                out.push(whole(OpCode::Close, &payload));
-            }
+            Transmit::Close { code, reason } => out.push(whole(OpCode::Close, &close_payload(code, &reason))),
         }
+    }
+
+    fn compressed(&self, opcode: OpCode, payload: &[u8]) -> Option<Bytes> {
+        compression::frame(opcode, payload, self.deflate_bits?)
     }
 }
 
@@ -156,7 +173,7 @@ pub(crate) fn publication_frame(publication: &Publication) -> Bytes {
 }
 
 fn whole(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let header = tidegate_ws::header(opcode, payload.len());
+    let header = header(opcode, payload.len());
     let mut frame = BytesMut::with_capacity(header.len() + payload.len());
     frame.extend_from_slice(&header);
     frame.extend_from_slice(payload);

@@ -1,5 +1,6 @@
 //! One connection: the port by which others reach its session, the driver that serves its socket, and what it wants from outside.
 
+mod compression;
 mod driver;
 mod frames;
 mod id;

@@ -49,7 +49,8 @@ impl<'a> Offer<'a> {
         if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
             return Err(Refusal::UpgradeRequired("the WebSocket version is 13"));
         }
-        let key = only(headers, &SEC_WEBSOCKET_KEY).and_then(|key| std::str::from_utf8(key).ok()).filter(|key| is_key(key));
+        let key =
+            only(headers, &SEC_WEBSOCKET_KEY).and_then(|key| std::str::from_utf8(key).ok()).filter(|key| tidegate_ws::is_valid_key(key));
         let key = key.ok_or(Refusal::Malformed("exactly one Sec-WebSocket-Key of 16 bytes in base 64 is required"))?;
         let from_page = check_origin(headers, origins)?;
         let subprotocol = match speech {
@@ -60,10 +61,9 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// What `permessage-deflate` offers there are, joined as if in one field.
-pub(crate) fn extensions(headers: &HeaderMap) -> String {
-    let lines = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|line| line.to_str().ok());
-    lines.collect::<Vec<_>>().join(",")
+/// What is offered for extensions, line by line.
+pub(crate) fn extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|line| line.to_str().ok())
 }
 
 /// What the headers give away about the path.
@@ -86,14 +86,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
-}
-
-/// 16 bytes in base 64: 22 characters of the alphabet, the last of which has four bits left over that are zero, and `==`.
-fn is_key(text: &str) -> bool {
-    let Some(digits) = text.strip_suffix("==") else { return false };
-    digits.len() == 22
-        && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
-        && matches!(digits.as_bytes()[21], b'A' | b'Q' | b'g' | b'w')
 }
 
 /// No `Origin` is no browser and may connect; one has to be on the list; two are none.

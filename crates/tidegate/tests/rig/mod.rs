@@ -1,6 +1,8 @@
 //! What the tests of real sockets share: a gate on a port of its own, and a client that sends whatever bytes it is told to.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test is a crate of its own and uses its part")]
 
+pub mod child;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

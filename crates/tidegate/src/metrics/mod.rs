@@ -1,5 +1,8 @@
 //! What is counted: one struct, a line of meaning per field. Labels come from closed sets, never from users, channels or addresses.
 
+mod embedded;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +15,8 @@ use prometheus_client::registry::Registry;
 use tidegate_core::message::GapReason;
 use tidegate_core::session::Shed;
 use tidegate_core::{ChannelKind, CloseCode, ErrorCode, Overflow};
+
+use crate::broker::embedded::EmbeddedStats;
 
 /// Bounds in seconds around the ages at which middleboxes cut: nginx and most load balancers at 60, Heroku at 55, Cloudflare
 /// at 100, Azure at 240, AWS NLB at 350, AWS ALB and browsers' caches at 3600. A spike between two bounds names the one.
@@ -168,6 +173,11 @@ impl Metrics {
         registry.register("app_ping_unanswered", "Application pings unanswered", self.app_ping_unanswered.clone());
         registry.register("control_frames_eaten", "Paths that eat control frames", self.control_frames_eaten.clone());
         registry.register("panic", "Tasks that panicked", self.panic.clone());
+    }
+
+    /// Adds what the embedded broker counts (`tidegate_log_…`).
+    pub(crate) fn include(&mut self, stats: Arc<EmbeddedStats>) {
+        self.registry.register_collector(Box::new(embedded::LogMetrics(stats)));
     }
 
     /// All of them in the text format of OpenMetrics, for `/metrics`.

@@ -1,0 +1,111 @@
+//! What this machine can do at all: a bare loop that writes ready frames to sockets, without any server around it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::process::Process;
+use crate::report::Report;
+
+/// A message of 128 bytes with its frame header.
+const FRAME_BYTES: usize = 132;
+
+/// Writes `per_write` frames at once to `sockets` sockets in turn, for `time`. The reader is a process of its own, on `reader_core`.
+///
+/// # Errors
+/// When the system lacks something.
+pub fn run(sockets: usize, per_write: usize, time: Duration, reader_core: Option<usize>) -> io::Result<Report> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut reader = start_reader(listener.local_addr()?, sockets, reader_core)?;
+    let mut streams = Vec::with_capacity(sockets);
+    for _ in 0..sockets {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        stream.write_all(b"!")?;
+        stream.set_nonblocking(true)?;
+        streams.push(stream);
+    }
+    let written = write_all(&mut streams, &vec![b'x'; FRAME_BYTES * per_write], time);
+    drop(streams);
+    reader.wait()?;
+    let (writes, full, cpu) = written?;
+    Ok(Report::new(format!("floor {sockets} x{per_write}"))
+        .number("writes_per_cpu_second", writes as f64 / cpu)
+        .number("messages_per_cpu_second", (writes * per_write as u64) as f64 / cpu)
+        .number("full_sockets", full as f64))
+}
+
+/// The loop that is measured: `(writes, full sockets met, CPU seconds)`.
+fn write_all(streams: &mut [TcpStream], frames: &[u8], time: Duration) -> io::Result<(u64, u64, f64)> {
+    let process = Process::new(std::process::id());
+    let (mut writes, mut full) = (0_u64, 0_u64);
+    let (cpu, started) = (process.cpu_seconds()?, Instant::now());
+    while started.elapsed() < time {
+        for stream in &mut *streams {
+            match stream.write(frames) {
+                Ok(_) => writes += 1,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => full += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok((writes, full, process.cpu_seconds()? - cpu))
+}
+
+fn start_reader(address: SocketAddr, sockets: usize, core: Option<usize>) -> io::Result<Child> {
+    let own = std::env::current_exe()?;
+    let mut command = match core {
+        Some(core) => {
+            let mut taskset = Command::new("taskset");
+            taskset.args(["-c", &core.to_string()]).arg(own);
+            taskset
+        }
+        None => Command::new(own),
+    };
+    command.args(["floor-reader", "--address", &address.to_string(), "--sockets", &sockets.to_string()]).spawn()
+}
+
+/// The other process: opens `sockets` connections to `address` and reads until all are ended.
+///
+/// # Errors
+/// When the system lacks something.
+pub fn read_all(address: SocketAddr, sockets: usize) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(4096);
+    let mut scratch = vec![0; 256 * 1024];
+    let mut streams = Vec::with_capacity(sockets);
+    for number in 0..sockets {
+        // One after the other, each once it is accepted: a full backlog would lose some without a word.
+        let mut accepted = TcpStream::connect(address)?;
+        accepted.read_exact(&mut [0])?;
+        accepted.set_nonblocking(true)?;
+        let mut stream = mio::net::TcpStream::from_std(accepted);
+        poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
+        streams.push(stream);
+    }
+    let mut open = sockets;
+    while open > 0 {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            loop {
+                match streams[event.token().0].read(&mut scratch) {
+                    Ok(0) => {
+                        open -= 1;
+                        break;
+                    }
+                    Ok(length) if length < scratch.len() => break,
+                    Ok(_) => {}
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    Err(_) => {
+                        open -= 1;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

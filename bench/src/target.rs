@@ -1,0 +1,121 @@
+//! How a server wants to be talked to: where it listens, how to subscribe, how to publish.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// A server under load. Templates replace `{channel}`, `{n}` (the subscriber's number), `{t}` (time) and `{pad}`.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where the WebSocket listener is.
+    pub address: SocketAddr,
+    /// What follows it in the URL, query included.
+    pub path: String,
+    /// Further request headers, each ending in CRLF.
+    pub headers: String,
+    /// Bytes in the first message that say that commands may be sent; empty: at once after the upgrade.
+    pub welcome: String,
+    /// The message that subscribes; empty: the upgrade subscribes.
+    pub subscribe: String,
+    /// Bytes in the message that says that the subscription is there; empty: at once after `subscribe`.
+    pub ready: String,
+    /// Where messages are published.
+    pub api: SocketAddr,
+    /// The path of the publish request.
+    pub publish_path: String,
+    /// Its further headers, each ending in CRLF.
+    pub publish_headers: String,
+    /// Its body.
+    pub publish_body: String,
+    /// The channel.
+    pub channel: String,
+    /// Client addresses to spread over, 127.0.1.1 and up; 0 leaves the choice to the kernel (28,000 connections at most).
+    pub sources: u8,
+}
+
+impl Target {
+    /// Tidegate with its public listener at `address` and its internal one at `api`.
+    pub fn tidegate(address: SocketAddr, api: SocketAddr, channel: &str) -> Self {
+        Self {
+            address,
+            path: "/ws".to_owned(),
+            headers: String::new(),
+            welcome: r#""type":"welcome""#.to_owned(),
+            subscribe: r#"{"type":"subscribe","id":1,"channel":"{channel}"}"#.to_owned(),
+            ready: r#""type":"live""#.to_owned(),
+            api,
+            publish_path: "/v1/publish".to_owned(),
+            publish_headers: "Content-Type: application/json\r\n".to_owned(),
+            publish_body: r#"{"channel":"{channel}","data":{"t":{t},"p":"{pad}"}}"#.to_owned(),
+            channel: channel.to_owned(),
+            sources: 100,
+        }
+    }
+
+    /// The request that opens subscriber `n`.
+    pub fn upgrade(&self, n: usize) -> String {
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+            self.fill(&self.path, n),
+            self.address,
+            self.fill(&self.headers, n),
+        )
+    }
+
+    /// The message that subscribes subscriber `n`.
+    pub fn subscription(&self, n: usize) -> String {
+        self.fill(&self.subscribe, n)
+    }
+
+    /// The request that publishes one message that carries the time `t` and `pad` bytes of padding.
+    pub fn publication(&self, t: u64, pad: usize) -> String {
+        let body = self.fill(&self.publish_body, 0).replace("{t}", &t.to_string()).replace("{pad}", &"x".repeat(pad));
+        format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\n{}Content-Length: {}\r\n\r\n{body}",
+            self.fill(&self.publish_path, 0),
+            self.api,
+            self.publish_headers,
+            body.len(),
+        )
+    }
+
+    /// The address that subscriber `n` connects from.
+    pub fn source(&self, n: usize) -> Option<SocketAddr> {
+        (self.sources > 0).then(|| SocketAddr::from(([127, 0, 1, 1 + (n % usize::from(self.sources)) as u8], 0)))
+    }
+
+    fn fill(&self, template: &str, n: usize) -> String {
+        template.replace("{channel}", &self.channel).replace("{n}", &n.to_string())
+    }
+}
+
+/// `ws://127.0.0.1:8000/ws` or `http://…` as an address and a path.
+///
+/// # Errors
+/// When it is not such a URL, or its host has no address.
+pub fn parse_url(url: &str) -> io::Result<(SocketAddr, String)> {
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: expected ws://HOST:PORT/PATH or http://HOST:PORT/PATH"));
+    let rest = url.strip_prefix("ws://").or_else(|| url.strip_prefix("http://")).ok_or_else(refused)?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let address = authority.to_socket_addrs()?.find(SocketAddr::is_ipv4).ok_or_else(refused)?;
+    Ok((address, format!("/{path}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_templates() {
+        let (address, path) = parse_url("ws://127.0.0.1:9000/a?b=c").unwrap();
+        assert_eq!((address.port(), path.as_str()), (9000, "/a?b=c"));
+        assert!(parse_url("127.0.0.1:9000").is_err());
+        let mut target = Target::tidegate(address, address, "bench:1");
+        target.subscribe = "S {channel} {n}".to_owned();
+        assert_eq!(target.subscription(7), "S bench:1 7");
+        let request = target.publication(5, 3);
+        assert!(request.ends_with("\r\n\r\n{\"channel\":\"bench:1\",\"data\":{\"t\":5,\"p\":\"xxx\"}}"), "{request}");
+        assert!(request.contains("Content-Length: 46\r\n"), "{request}");
+        assert_ne!(target.source(0), target.source(1));
+    }
+}

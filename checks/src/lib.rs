@@ -1,0 +1,82 @@
+//! What the system tests are made of: the release binary with a configuration of its own, proxies that are kind and
+//! proxies that are not, network namespaces, and a judge of what subscribers saw.
+
+pub mod chaos;
+pub mod gateway;
+pub mod http;
+pub mod namespace;
+pub mod proxies;
+pub mod subscriber;
+pub mod tls;
+pub mod verdict;
+
+pub use gateway::Gateway;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The core that measured servers run on; the test itself goes to [`LOAD_CORE`].
+pub const SERVER_CORE: &str = "0";
+/// See [`SERVER_CORE`].
+pub const LOAD_CORE: &str = "1";
+
+/// A loopback port that was free a moment ago.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// Waits until `done`, looking every 20 ms; how long it took, or none after `limit`.
+pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> Option<Duration> {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if done() {
+            return Some(started.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    None
+}
+
+/// Moves this test to its own core, away from the measured server.
+///
+/// # Panics
+/// When `taskset` fails.
+pub fn pin_to_load_core() {
+    let pinned = Command::new("taskset").args(["-apc", LOAD_CORE, &std::process::id().to_string()]).output();
+    assert!(pinned.is_ok_and(|output| output.status.success()), "taskset could not move the test to core {LOAD_CORE}");
+}
+
+/// Prints one line with what was measured.
+pub fn measured(what: &str, figures: &str) {
+    println!("measured: {what}: {figures}");
+}
+
+/// Says loudly that a check did not run: on standard output, and in the file that `./test` shows at its end.
+pub fn skip(what: &str, why: &str) {
+    println!("SKIPPED {what}: {why}");
+    let file = target_folder().join("checks-skipped.txt");
+    if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(file) {
+        drop(writeln!(file, "system: {what}: {why}"));
+    }
+}
+
+/// Whether a program is there to run.
+pub fn has(program: &str) -> bool {
+    Command::new("sh").args(["-c", &format!("command -v {program}")]).output().is_ok_and(|output| output.status.success())
+}
+
+/// Where cargo puts what it builds.
+pub fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+}
