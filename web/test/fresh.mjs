@@ -1,5 +1,6 @@
 // Is dist/ what the sources give? Builds anew beside it and compares every byte: the gateway embeds what is committed.
 
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
@@ -25,6 +26,13 @@ try {
     return !readFileSync(join(root, 'dist', name)).equals(readFileSync(join(outDir, name)))
   }
   const stale = [...new Set([...committed, ...built])].filter(differs)
+  // New names come with new bytes, and are easily left out of a commit.
+  const git = spawnSync('git', ['ls-files', '--others', '--exclude-standard', 'dist'], { cwd: root, encoding: 'utf8' })
+  const unknown = git.status === 0 ? git.stdout.split('\n').filter(Boolean) : []
+  if (unknown.length) {
+    console.error(`not in git yet: ${unknown.join(', ')}`)
+    process.exitCode = 1
+  }
   if (stale.length) {
     console.error(`web/dist is not what the sources give (npm run build, and commit it): ${stale.join(', ')}`)
     process.exitCode = 1

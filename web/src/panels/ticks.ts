@@ -15,6 +15,9 @@ const POINTER_MS = 4_000
 /** A pause that shows as a hole. */
 const HOLE_MS = 1_000
 
+/** How often the plot moves for those who want little motion. */
+const CALM_MS = 1_000
+
 interface Source {
   readonly points: { at: number; value: number }[]
   pointer: { at: number; x: number; y: number } | null
@@ -32,8 +35,13 @@ export class Ticks {
       const { clientWidth, clientHeight } = this.#canvas
       point(round(offsetX / clientWidth), round(offsetY / clientHeight))
     })
-    const draw = (): void => {
-      this.#draw()
+    const calm = matchMedia('(prefers-reduced-motion: reduce)')
+    let drawnAt = 0
+    const draw = (now: number): void => {
+      if (!calm.matches || now - drawnAt >= CALM_MS) {
+        this.#draw()
+        drawnAt = now
+      }
       requestAnimationFrame(draw)
     }
     requestAnimationFrame(draw)

@@ -25,20 +25,16 @@ pub(super) fn places(reader: &mut Reader, stretch: &Stretch) -> io::Result<Vec<P
         place = place.plus(record.len() as u32);
     }
     let run = found.len();
-    let mut place = group.head;
-    // The steps are bounded, whatever the records say.
-    for _ in 0..GROUP {
-        if place.is_nowhere() {
-            break;
-        }
+    // Offsets are dense, so it is known which record is the last to be read. The one before may be in a segment that is gone.
+    let end = from.max(group.run_last + 1);
+    let (mut place, mut steps) = (group.head, 0);
+    while !place.is_nowhere() && steps < GROUP {
         let record = reader.record(place)?;
-        if record.offset <= group.run_last || record.offset < from {
-            break;
-        }
-        if record.offset <= to {
+        if (end..=to).contains(&record.offset) {
             found.push(place);
         }
-        place = Place::from_u64(record.link);
+        place = if record.offset <= end { Place::NOWHERE } else { Place::from_u64(record.link) };
+        steps += 1;
     }
     found[run..].reverse();
     if found.len() as u64 != to + 1 - from {
