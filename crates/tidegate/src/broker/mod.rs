@@ -3,3 +3,4 @@
 pub mod embedded;
 
 pub use embedded::{Embedded, EmbeddedSettings};
+pub use tidegate_core::broker::{Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sink, Snapshot};
