@@ -217,8 +217,11 @@ impl Run {
                     .into_iter()
                     .map(|(key, entry)| (entry.0, key.as_str(), entry.2.clone().unwrap_or_else(|| "(deleted)".into()).into_bytes()))
                     .collect();
-                let found: Vec<_> =
-                    page.messages.iter().map(|found| (found.offset(), found.key.as_deref().expect("a key"), data(found).to_vec())).collect();
+                let found: Vec<_> = page
+                    .messages
+                    .iter()
+                    .map(|found| (found.offset(), found.key.as_deref().expect("a key"), data(found).to_vec()))
+                    .collect();
                 assert_eq!(found, expected);
             }
             Err(HistoryError::Retention { oldest, .. }) => {

@@ -88,10 +88,10 @@ async fn ids_and_deletions_are_remembered_over_a_restart() {
     assert!(again.duplicate);
     assert_eq!(again.position, first.position);
     let delta = broker.history(&state, &name("s"), Since::Position(cursor), PLENTY).await.expect("delta");
-    assert_eq!(delta.messages.iter().map(|entry| (entry.key.as_deref(), entry.body.clone())).collect::<Vec<_>>(), [(
-        Some("k"),
-        Body::Deleted
-    )]);
+    assert_eq!(
+        delta.messages.iter().map(|entry| (entry.key.as_deref(), entry.body.clone())).collect::<Vec<_>>(),
+        [(Some("k"), Body::Deleted)]
+    );
 
     // When both have become too old, the id is new again, and the delta says that it can't be had: also after another restart.
     now.fetch_add(3_600_001, Ordering::Relaxed);
