@@ -1,5 +1,6 @@
-//! Tidegate messages to bytes and back, one folder per dialect. The model is `tidegate_core::message`; nothing is decided here.
+//! Tidegate's messages to bytes and back: one module per dialect over the one model in [`tidegate_core::message`].
 //!
-//! No I/O, no clock, no runtime: the crate builds for WebAssembly and imports nothing there.
+//! The server reads with [`json::decode`] and writes with [`json::encode_server`] and [`json::encode_publication`]; a client
+//! writes with [`json::encode_client`] and reads with [`json::decode_server`]. No I/O: a frame's payload goes in or comes out.
 
 pub mod json;

@@ -1,40 +1,49 @@
-//! A publication's message: written straight into its buffer, the same bytes for every subscriber.
+//! A publication as its `message` frame: the same bytes for every subscriber, made once, in a buffer of the exact size.
 
+use bytes::Bytes;
 use tidegate_core::{Body, Publication};
 
-use super::{push_number, push_string};
+use super::write::{Object, decimal_len, quoted_len};
 
-/// `{"type":"message","channel":…,"key":…,"offset":…,"id":…,"data":…}`, with only the fields that there are.
-pub fn encode_publication(publication: &Publication) -> Vec<u8> {
-    // What it is charged for in an outbox covers the envelope; escapes in ids and keys may need a little more.
-    let mut out = Vec::with_capacity(publication.cost() + 32);
-    out.extend_from_slice(br#"{"type":"message","channel":""#);
-    out.extend_from_slice(publication.channel.as_str().as_bytes());
-    out.push(b'"');
-    push_entry(publication, &mut out);
-    out.push(b'}');
-    out
+/// A publication's payload, in one allocation of its exact size.
+pub fn encode_publication(publication: &Publication) -> Bytes {
+    let mut out = Vec::new();
+    encode_publication_into(publication, &mut out);
+    out.into()
 }
 
-/// `,"key":…,"offset":…,"id":…,"data":…`, as messages and the entries of a snapshot have them.
-pub(super) fn push_entry(publication: &Publication, out: &mut Vec<u8>) {
-    if let Some(key) = &publication.key {
-        out.extend_from_slice(br#","key":"#);
-        push_string(key, out);
+/// Appends a publication's payload. `data` goes out byte for byte as it came in.
+pub fn encode_publication_into(publication: &Publication, out: &mut Vec<u8>) {
+    out.reserve_exact(encoded_len(publication));
+    let object = Object::new(out)
+        .kind("message")
+        .plain("channel", publication.channel.as_str())
+        .optional(publication.key.as_deref(), |object, key| object.text("key", key))
+        .optional(publication.position, |object, position| object.number("offset", position.offset))
+        .optional(publication.id.as_deref(), |object, id| object.text("id", id));
+    body(object, &publication.body).end();
+}
+
+/// `data`, or that there is none any more.
+pub(super) fn body<'a>(object: Object<'a>, body: &Body) -> Object<'a> {
+    match body {
+        Body::Data(data) => object.raw("data", data),
+        Body::Deleted => object.flag("deleted", true),
     }
-    if let Some(position) = publication.position {
-        out.extend_from_slice(br#","offset":"#);
-        push_number(position.offset, out);
-    }
-    if let Some(id) = &publication.id {
-        out.extend_from_slice(br#","id":"#);
-        push_string(id, out);
-    }
-    match &publication.body {
-        Body::Data(data) => {
-            out.extend_from_slice(br#","data":"#);
-            out.extend_from_slice(data);
-        }
-        Body::Deleted => out.extend_from_slice(br#","deleted":true"#),
-    }
+}
+
+fn encoded_len(publication: &Publication) -> usize {
+    const ENVELOPE: usize = r#"{"type":"message","channel":""}"#.len();
+    let text = |name: &str, text: &Option<Box<str>>| text.as_ref().map_or(0, |text| name.len() + quoted_len(text));
+    let offset = publication.position.map_or(0, |position| r#","offset":"#.len() + decimal_len(position.offset));
+    let body = match &publication.body {
+        Body::Data(data) => r#","data":"#.len() + data.len(),
+        Body::Deleted => r#","deleted":true"#.len(),
+    };
+    ENVELOPE
+        + publication.channel.as_str().len()
+        + text(r#","key":"#, &publication.key)
+        + offset
+        + text(r#","id":"#, &publication.id)
+        + body
 }
