@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use tidegate::broker::Embedded;
+use tidegate::broker::embedded::OpenError;
 use tidegate::{Drained, Gate, Listener, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -46,7 +48,7 @@ pub(crate) enum StartError {
     Tls(#[from] tidegate::TlsError),
     /// The broker can't be opened.
     #[error("broker: {0}")]
-    Broker(String),
+    Broker(#[from] OpenError),
     /// The gate can't be built.
     #[error(transparent)]
     Gate(#[from] tidegate::BuildError),
@@ -80,9 +82,9 @@ struct Gateway {
 
 impl Gateway {
     async fn start(mut config: Config, purpose: Purpose, filter: LogFilter) -> Result<Self, StartError> {
-        let broker = open_broker(&config)?;
+        let broker = open_broker(&config).await?;
         let doors = Doors::new(config.anonymous(), purpose == Purpose::Dev);
-        let gate = Gate::builder(gate_settings(&config, &purpose)).authenticate(doors.clone()).broker(Arc::clone(&broker)).build().await?;
+        let gate = Gate::builder(gate_settings(&config, &purpose)).authenticate(doors.clone()).embedded(broker).build().await?;
 
         let tls = config.public.tls.as_ref().map(certificate).transpose()?;
         let public = listen_public(&config, tls.clone()).await?;
@@ -92,7 +94,7 @@ impl Gateway {
 
         let asked = Arc::new(Notify::new());
         let departure = Departure::listen(Arc::clone(&asked))?;
-        let api = Api::new(gate.clone(), broker, api::Settings::of(&config), asked);
+        let api = Api::new(gate.clone(), api::Settings::of(&config), asked);
         let mut app = Router::new().route(&config.public.path, gate.route());
         if purpose == Purpose::Dev {
             app = app.merge(page::routes());
@@ -161,6 +163,9 @@ async fn listen_internal(config: &Config) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen { key: "internal.listen", address, error })
 }
 
-fn open_broker(_config: &Config) -> Result<Arc<dyn tidegate::broker::Broker>, StartError> {
-    tidegate::broker::in_memory().map_err(|error| StartError::Broker(error.to_string()))
+/// Opens the log; it reads all of it, so a thread of its own does.
+async fn open_broker(config: &Config) -> Result<Embedded, StartError> {
+    let settings = config.broker();
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(settings)).await;
+    Ok(opened.map_err(io::Error::other)??)
 }

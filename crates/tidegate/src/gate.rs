@@ -7,10 +7,10 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request as HttpRequest;
 use axum::routing::{MethodRouter, any};
-use tidegate_core::broker::{Broker, HistoryError, Page, PageLimit, Snapshot};
+use tidegate_core::broker::{Broker, BrokerError, HistoryError, Page, PageLimit, Snapshot};
 use tidegate_core::message::Since;
 use tidegate_core::session::Input;
-use tidegate_core::{ChannelName, CloseCode};
+use tidegate_core::{ChannelKind, ChannelName, ChannelRule, CloseCode, HistoryAccess, Overflow, Pattern, Retention};
 use tokio::sync::Semaphore;
 
 use crate::auth::Authenticate;
@@ -27,6 +27,9 @@ use crate::publish::{PublishError, Publisher};
 use crate::request::HandleRequest;
 use crate::settings::Config;
 use crate::upgrade::{self, ServeRaw};
+
+/// The channel that a readiness probe reads.
+const PROBE: &str = "tidegate-readiness-probe";
 
 /// A WebSocket gate. Clones are handles to the same one.
 #[derive(Clone)]
@@ -219,6 +222,20 @@ impl Gate {
     /// Where the node is in its life.
     pub fn phase(&self) -> Phase {
         self.hub.lifecycle.phase()
+    }
+
+    /// Whether the broker answers, for a readiness probe: asks it for the history of a channel that nobody publishes to.
+    ///
+    /// # Errors
+    /// It does not, or says why it can't.
+    pub async fn broker_answers(&self) -> Result<(), BrokerError> {
+        let (Ok(channel), Ok(pattern)) = (ChannelName::new(PROBE), Pattern::new(PROBE)) else { return Ok(()) };
+        let (kind, overflow) = (ChannelKind::Log, Overflow::CatchUp);
+        let rule = ChannelRule { pattern, kind, overflow, retention: Retention::default(), history: HistoryAccess::Granted };
+        match self.hub.broker.history(&rule, &channel, Since::Earliest, PageLimit { messages: 1, bytes: 1 }).await {
+            Err(HistoryError::Broker(error)) => Err(error),
+            Ok(_) | Err(HistoryError::Retention { .. } | HistoryError::Epoch { .. }) => Ok(()),
+        }
     }
 
     /// How it behaves now.

@@ -19,7 +19,6 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use tidegate::broker::Broker;
 use tidegate::{ErrorCode, Gate};
 use tokio::sync::Notify;
 
@@ -31,7 +30,6 @@ pub(crate) use listener::serve;
 #[derive(Clone)]
 pub(crate) struct Api {
     gate: Gate,
-    broker: Arc<dyn Broker>,
     settings: Arc<ArcSwap<Settings>>,
     drain: Arc<Notify>,
 }
@@ -53,8 +51,8 @@ impl Settings {
 
 impl Api {
     /// An API of this gate. `drain` is told when somebody wants the node to go.
-    pub(crate) fn new(gate: Gate, broker: Arc<dyn Broker>, settings: Settings, drain: Arc<Notify>) -> Self {
-        Self { gate, broker, settings: Arc::new(ArcSwap::from_pointee(settings)), drain }
+    pub(crate) fn new(gate: Gate, settings: Settings, drain: Arc<Notify>) -> Self {
+        Self { gate, settings: Arc::new(ArcSwap::from_pointee(settings)), drain }
     }
 
     pub(crate) fn reconfigure(&self, settings: Settings) {
@@ -110,9 +108,8 @@ mod tests {
 
     async fn api() -> Api {
         let config = crate::config::read("", &Environment::default()).unwrap().config;
-        let broker = tidegate::broker::in_memory().unwrap();
-        let gate = Gate::builder(config.gate()).broker(Arc::clone(&broker)).build().await.unwrap();
-        Api::new(gate, broker, Settings::of(&config), Arc::default())
+        let gate = Gate::builder(config.gate()).build().await.unwrap();
+        Api::new(gate, Settings::of(&config), Arc::default())
     }
 
     /// Method and path of everything that the description names.

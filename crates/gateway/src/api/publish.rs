@@ -81,6 +81,9 @@ fn media_type(request: &Request) -> &str {
 
 /// Reads a message; the error names the field.
 pub(super) fn parse(text: &[u8]) -> Result<Publish, Refusal> {
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::new(ErrorCode::BadRequest, "a message is a JSON object"));
+    }
     let wish: Wish<'_> = serde_json::from_slice(text).map_err(|error| Refusal::new(ErrorCode::BadRequest, error.to_string()))?;
     let channel = ChannelName::new(&wish.channel).map_err(|error| Refusal::field("channel", error))?;
     let body = match (wish.data, wish.deleted) {
@@ -129,8 +132,8 @@ mod tests {
             (r#"{"channel":"a","data":1,"dta":2}"#, "dta"),
             (r#"{"channel":"a","data":1,"key":""}"#, "key"),
             (r#"{"channel":"a","data":1,"message_id":""}"#, "message_id"),
-            ("[]", "array"),
-            ("", "EOF"),
+            ("[]", "object"),
+            ("", "object"),
         ] {
             let refusal = serde_json::to_string(&parse(text.as_bytes()).unwrap_err()).unwrap();
             assert!(refusal.contains(told) && refusal.contains("bad_request"), "{text}: {refusal}");

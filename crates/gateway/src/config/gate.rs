@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate::broker::EmbeddedSettings;
 use tidegate::{
     AdmissionSettings, ChannelKind, ChannelRule, DrainSettings, Grants, HeartbeatSettings, HistoryAccess, LimitSettings, Origins,
     OutboxSettings, Overflow, RateSettings, Retention, SessionSettings, TrustedProxies, UpgradeSettings,
@@ -9,6 +10,7 @@ use tidegate::{
 
 use super::Config;
 use super::channel::{Access, Behind, Channel, Kind};
+use super::node::Durability;
 
 impl Config {
     /// How the gate behaves.
@@ -38,6 +40,16 @@ impl Config {
     /// Bounds before the 101.
     pub(crate) fn upgrade(&self) -> UpgradeSettings {
         UpgradeSettings { deadline: self.limits.upgrade, ..UpgradeSettings::default() }
+    }
+
+    /// The embedded log.
+    pub(crate) fn broker(&self) -> EmbeddedSettings {
+        let memory_bytes = self.broker.memory.as_usize();
+        match self.broker.durability {
+            // The embedded broker has no bus, and the configuration was refused then.
+            Durability::Memory | Durability::Bus => EmbeddedSettings { memory_bytes, ..EmbeddedSettings::default() },
+            Durability::Fsync => EmbeddedSettings { memory_bytes, ..EmbeddedSettings::fsync(&self.broker.path) },
+        }
     }
 
     /// What sessions without a name may do; nothing where the configuration gives them nothing.
