@@ -105,8 +105,8 @@ impl Port {
             return Push::Ignored;
         }
         let push = state.session.deliver(now, subscription, publication);
-        let only_queued = matches!(push, Push::Queued | Push::Conflated | Push::Dropped(_) | Push::Full);
-        let sleeper = if push == Push::Ignored || only_queued && state.blocked { None } else { state.driver.take() };
+        let has_work = state.session.has_output() || !state.blocked && state.session.wants_write();
+        let sleeper = if has_work { state.driver.take() } else { None };
         drop(state);
         if let Some(sleeper) = sleeper {
             sleeper.wake();

@@ -205,13 +205,13 @@ impl Driver {
             }
             Output::Attach { subscription, ref channel, .. } => {
                 self.attached.push((subscription, channel.clone()));
-                self.outside.perform(&self.port, output);
+                Arc::clone(&self.outside).perform(&self.port, output);
             }
             Output::Detach { subscription, ref channel } => {
                 self.attached.retain(|(attached, _)| *attached != subscription);
-                self.outside.detach(&self.port, subscription, channel);
+                Arc::clone(&self.outside).detach(&self.port, subscription, channel);
             }
-            other => self.outside.perform(&self.port, other),
+            other => Arc::clone(&self.outside).perform(&self.port, other),
         }
     }
 
@@ -259,7 +259,7 @@ impl Drop for Driver {
             inbox.end();
         }
         for (subscription, channel) in self.attached.drain(..) {
-            self.outside.detach(&self.port, subscription, &channel);
+            Arc::clone(&self.outside).detach(&self.port, subscription, &channel);
         }
         self.follow_lanes(0);
         let age = now.since(self.port.facts().opened);
