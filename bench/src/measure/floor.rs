@@ -96,7 +96,7 @@ pub fn read_all(address: SocketAddr, sockets: usize) -> io::Result<()> {
                         open -= 1;
                         break;
                     }
-                    Ok(length) if length < scratch.len() => break,
+                    Ok(length) if length < scratch.len() && !event.is_read_closed() => break,
                     Ok(_) => {}
                     Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                     Err(_) => {
