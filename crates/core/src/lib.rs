@@ -16,7 +16,7 @@ mod settings;
 mod time;
 
 pub use channel::{ChannelKind, ChannelName, ChannelRule, HistoryAccess, InvalidChannel, InvalidPattern, Overflow, Pattern, Retention};
-pub use codes::{CloseClass, CloseCode, ErrorCode};
+pub use codes::{CloseClass, CloseCode, ErrorCode, close_class};
 pub use grants::{Grants, Identity};
 pub use position::{Epoch, Position};
 pub use publication::{Body, Dialect, Publication};

@@ -108,6 +108,8 @@ pub enum ServerMessage {
     Ping,
     /// Answers an application ping.
     Pong { n: Option<Bytes> },
+    /// The client is to authenticate again on this connection.
+    Reauth { within_ms: u64, reason: ReauthReason, nonce: Option<Box<str>> },
     /// The client is to move to another connection.
     GoingAway { reason: DepartReason, reconnect_after_ms: u64, deadline_ms: u64, handover: Option<Box<str>> },
 }
@@ -229,6 +231,25 @@ impl DepartReason {
             Self::Drain => "drain",
             Self::Rebalance => "rebalance",
             Self::MaxAge => "max_age",
+        }
+    }
+}
+
+/// Why a client is asked to authenticate again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReauthReason {
+    /// Its authority is about to end.
+    Expiring,
+    /// What it may do has changed.
+    PrivilegeChanged,
+}
+
+impl ReauthReason {
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expiring => "expiring",
+            Self::PrivilegeChanged => "privilege_changed",
         }
     }
 }

@@ -8,8 +8,9 @@
 //! 5. A [`Broker::snapshot`] is the state at one position, and later messages continue from it.
 //! 6. Positions are strictly increasing within an epoch. Losing the log changes the epoch.
 //!
-//! [`contract`] has a function for each of them that every backend's tests call.
+//! The module `contract` (feature `contract`) has a function for each of them that every backend's tests call.
 
+#[cfg(any(test, feature = "contract"))]
 pub mod contract;
 
 use std::future::Future;

@@ -56,6 +56,9 @@ pub enum Input {
     Disconnected,
     /// The socket took so many bytes.
     Wrote(usize),
+    /// Everything that [`super::Session::poll_transmit`] gave has been taken by the socket. Needed once [`Transmit::Close`] was
+    /// given, harmless at other times.
+    Flushed,
     /// The socket takes no more, and something waits.
     Blocked,
     /// What the kernel still holds unacknowledged, as asked for by [`Output::MeasureUnsent`].
@@ -74,6 +77,8 @@ pub enum Input {
         /// 4201 for what has expired, 4401 for everything else.
         code: CloseCode,
     },
+    /// What the session may do has changed: it is to authenticate again, or be closed with 4202.
+    PrivilegeChanged,
     /// Answers [`Output::Attach`]: from this position on, [`super::Session::deliver`] is called.
     Attached(SubscriptionId, Result<Option<Position>, BrokerError>),
     /// Answers [`Output::Fetch`].
@@ -123,7 +128,7 @@ pub enum Shed {
     Connection,
 }
 
-/// What a session wants done. Drain with [`super::Session::poll_output`] after every `handle`.
+/// What a session wants done. Drain with [`super::Session::poll_output`] after every `handle`, `deliver` and round of writing.
 #[derive(Debug)]
 pub enum Output {
     /// Check this credential; answer with `Authenticated` or `Refused`.
@@ -217,19 +222,26 @@ pub enum Notice {
     AppPingUnanswered,
     /// A command was refused.
     Refused(ErrorCode),
+    /// Waiting events of one subscription were given up for the node's outbound budget.
+    Shed {
+        /// The channel's rule.
+        rule: Arc<ChannelRule>,
+        /// How many.
+        dropped: u32,
+    },
 }
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Both close frames were seen.
+    /// The peer's close frame was seen, and ours written (or given up, if the peer began and took no more).
     Clean {
         /// Whose code it was.
         code: Option<u16>,
         /// Whether we began it.
         ours: bool,
     },
-    /// We closed, and the peer did not answer before the deadline.
+    /// We closed, and the peer ended the connection without an answer, or did not answer before the deadline.
     Unanswered(CloseCode),
     /// The TCP connection ended without a close frame: what a browser calls 1006.
     Lost,
@@ -274,7 +286,7 @@ impl PartialEq for Publication {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Push {
-    /// It waits for the socket. `wake` says whether the lane was empty before, so that the driver has to be woken.
+    /// It waits for the socket. The driver has to be woken if [`super::Session::wants_write`] did not hold before.
     Queued,
     /// It waits, and the publisher is to wait before it sends another (`pause`).
     Full,

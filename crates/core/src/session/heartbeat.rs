@@ -1,0 +1,213 @@
+//! Proof of life: protocol pings, application pings, the dead peer, the idle stop.
+
+use std::time::Duration;
+
+use super::timers::Timer;
+use super::{Mode, Notice, Output, Session, State};
+use crate::{CloseCode, Moment};
+
+/// What is known of the peer's life.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    /// The last frame of any kind.
+    received: Moment,
+    /// The last byte that the socket took.
+    sent: Option<Moment>,
+    /// From when silence counts: the last frame, the last progress of a socket that had been full (only the peer can have
+    /// made room), or when reading was taken up again.
+    alive: Moment,
+    /// The last application message either way.
+    spoken: Moment,
+    /// Between the last ping and the next, in milliseconds.
+    interval_ms: u32,
+    /// Pings sent; the payload of the next.
+    pings: u32,
+    /// Pings since the last pong.
+    unanswered: u32,
+    /// A protocol ping waits to be written.
+    due: bool,
+    app_ping_open: bool,
+    eaten_told: bool,
+    /// Whether silence is the peer's: we read.
+    listening: bool,
+    random: u64,
+}
+
+impl Heartbeat {
+    pub(super) fn new(now: Moment, seed: u64) -> Self {
+        Self {
+            received: now,
+            sent: None,
+            alive: now,
+            spoken: now,
+            interval_ms: 0,
+            pings: 0,
+            unanswered: 0,
+            due: false,
+            app_ping_open: false,
+            eaten_told: false,
+            listening: true,
+            // A xorshift must not start at zero.
+            random: seed | 1,
+        }
+    }
+
+    /// A random share of `span`, from none of it to the whole.
+    pub(super) fn share(&mut self, span: Duration) -> Duration {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let span = span.as_millis().min(u32::MAX.into()) as u64;
+        Duration::from_millis(((self.random >> 32) * span) >> 32)
+    }
+
+    /// A span ± 10 %, so that sessions that began together don't stay together.
+    fn jittered(&mut self, span: Duration) -> Duration {
+        span - span / 10 + self.share(span / 5)
+    }
+
+    pub(super) fn spoke(&mut self, now: Moment) {
+        self.spoken = now;
+    }
+
+    /// The ping that waits, if one does.
+    pub(super) fn take_ping(&mut self) -> Option<[u8; 4]> {
+        std::mem::take(&mut self.due).then(|| self.pings.to_be_bytes())
+    }
+
+    pub(super) const fn has_ping(&self) -> bool {
+        self.due
+    }
+
+    /// What the log says about a session that closes.
+    pub(super) fn closing(&self, now: Moment, code: CloseCode) -> Notice {
+        Notice::Closing {
+            code,
+            last_sent_ago: self.sent.map(|sent| now.since(sent)),
+            last_received_ago: now.since(self.received),
+            pings_unanswered: self.unanswered,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn start_heartbeat(&mut self, now: Moment) {
+        let settings = self.settings.heartbeat;
+        self.schedule_ping(now);
+        self.timers.set(Timer::Dead, now + settings.dead_after());
+        if let Some(idle) = settings.idle {
+            self.timers.set(Timer::Idle, now + idle);
+        }
+        if let Some(age) = settings.max_age {
+            let early = self.heartbeat.share(age / 10);
+            self.timers.set(Timer::Age, now + age - early);
+        }
+    }
+
+    /// From `welcome` on: before it a peer that does not authenticate is not kept anyway.
+    pub(super) fn start_app_pings(&mut self, now: Moment) {
+        if let (Mode::Tidegate, Some(app_ping)) = (self.mode, self.settings.heartbeat.app_ping) {
+            let early = self.heartbeat.share(app_ping / 10);
+            self.timers.set(Timer::AppPing, now + app_ping - early);
+        }
+    }
+
+    /// Frames arrived, whatever kind.
+    pub(super) fn heard(&mut self, now: Moment) {
+        self.heartbeat.received = now;
+        self.heartbeat.alive = now;
+    }
+
+    /// The socket took bytes; `after_blocking` if it had been full, and so the peer has taken some.
+    pub(super) fn wrote(&mut self, now: Moment, after_blocking: bool) {
+        self.heartbeat.sent = Some(now);
+        if after_blocking {
+            self.peer_took(now);
+        }
+    }
+
+    /// The peer's side took bytes. A slow reader may need longer than the dead time to get to a ping behind what it reads.
+    pub(super) fn peer_took(&mut self, now: Moment) {
+        self.heartbeat.alive = now;
+    }
+
+    pub(super) fn ponged(&mut self) {
+        self.heartbeat.unanswered = 0;
+    }
+
+    pub(super) fn app_ponged(&mut self) {
+        self.heartbeat.app_ping_open = false;
+        let missed = self.settings.heartbeat.missed.max(1);
+        if self.heartbeat.unanswered >= missed && !std::mem::replace(&mut self.heartbeat.eaten_told, true) {
+            self.outputs.push_back(Output::Notice(Notice::ControlFramesEaten));
+        }
+    }
+
+    /// Silence counts only while we read: pauses the dead timer, or starts it anew.
+    pub(super) fn follow_reading(&mut self, now: Moment) {
+        let listening = self.wants_read();
+        if listening == self.heartbeat.listening || !self.state.is_alive() {
+            return;
+        }
+        self.heartbeat.listening = listening;
+        if listening {
+            self.heartbeat.alive = now;
+            self.timers.set(Timer::Dead, now + self.settings.heartbeat.dead_after());
+        } else {
+            self.timers.stop(Timer::Dead);
+        }
+    }
+
+    /// Skipped only if within the interval there was traffic both ways: a proxy's clock may count one direction only.
+    pub(super) fn ping_due(&mut self, now: Moment) {
+        let interval = Duration::from_millis(self.heartbeat.interval_ms.into());
+        let quiet_since = self.heartbeat.sent.map_or(Moment::ZERO, |sent| sent.min(self.heartbeat.received));
+        if quiet_since + interval > now {
+            return self.timers.set(Timer::Ping, quiet_since + interval);
+        }
+        // The last came back unanswered: perhaps the path eats control frames. Asks in the other way before it is too late.
+        if self.heartbeat.unanswered > 0 && self.timers.is_set(Timer::AppPing) {
+            self.app_ping_due(now);
+        }
+        // One that has not been written yet will do; a second behind it would tell the peer nothing.
+        if !self.heartbeat.due {
+            self.heartbeat.due = true;
+            self.heartbeat.pings = self.heartbeat.pings.wrapping_add(1);
+            self.heartbeat.unanswered = self.heartbeat.unanswered.saturating_add(1);
+        }
+        self.schedule_ping(now);
+    }
+
+    fn schedule_ping(&mut self, now: Moment) {
+        let interval = self.heartbeat.jittered(self.settings.heartbeat.ping).max(Duration::from_millis(1));
+        self.heartbeat.interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+        self.timers.set(Timer::Ping, now + interval);
+    }
+
+    pub(super) fn app_ping_due(&mut self, now: Moment) {
+        if std::mem::replace(&mut self.heartbeat.app_ping_open, true) {
+            self.outputs.push_back(Output::Notice(Notice::AppPingUnanswered));
+        }
+        self.outbox.control.ping();
+        self.start_app_pings(now);
+    }
+
+    pub(super) fn dead_due(&mut self, now: Moment) {
+        let deadline = self.heartbeat.alive + self.settings.heartbeat.dead_after();
+        if deadline > now {
+            return self.timers.set(Timer::Dead, deadline);
+        }
+        self.close(now, CloseCode::HeartbeatTimeout, None, None);
+    }
+
+    pub(super) fn idle_due(&mut self, now: Moment) {
+        let Some(idle) = self.settings.heartbeat.idle else { return };
+        let deadline = self.heartbeat.spoken + idle;
+        if deadline > now {
+            return self.timers.set(Timer::Idle, deadline);
+        }
+        if !matches!(self.state, State::Flushing) {
+            self.close(now, CloseCode::Normal, None, Some("idle hard stop"));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the broker's doors and its thread have in common: the channels, their memory, and the sink.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::MutexGuard;
+use tidegate_core::broker::{BrokerError, Published, Sink};
+use tidegate_core::message::Publish;
+use tidegate_core::{ChannelName, Position, Publication};
+
+use super::channel::{Channel, State, Terms, Verdict};
+use super::channels::Channels;
+use super::dedup::IdHasher;
+use super::files::Place;
+use super::memory::Memory;
+use super::queue::Queue;
+use super::record::{Record, RecordKind};
+use super::settings::EmbeddedSettings;
+use super::stats::EmbeddedStats;
+
+/// Everything but the store.
+pub(super) struct Shared {
+    pub(super) settings: EmbeddedSettings,
+    pub(super) channels: Channels,
+    pub(super) memory: Memory,
+    pub(super) hasher: IdHasher,
+    pub(super) queue: Queue,
+    pub(super) stats: Arc<EmbeddedStats>,
+    pub(super) sink: OnceLock<Arc<dyn Sink>>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: EmbeddedSettings, stats: Arc<EmbeddedStats>, on_disk: bool) -> Self {
+        Self {
+            channels: Channels::new(settings.channels),
+            memory: Memory::new(&settings, on_disk),
+            hasher: IdHasher::default(),
+            queue: Queue::new(settings.memory_bytes / 8),
+            stats,
+            sink: OnceLock::new(),
+            settings,
+        }
+    }
+
+    /// Takes in a record that was found when the log was opened.
+    pub(super) fn found(&self, place: Place, record: &Record<'_>, now_ms: u64) {
+        // The writer made the name from a channel's, and it is never refused: restoring knows no limit.
+        let Ok(name) = ChannelName::new(record.channel) else { return };
+        let Ok(channel) = self.channels.get_or_restore(&name) else { return };
+        let mut state = channel.state.lock();
+        state.found(place, record);
+        if let Some(id) = record.id
+            && matches!(record.kind, RecordKind::Log | RecordKind::Value | RecordKind::Deletion)
+        {
+            let (before_ms, most) = self.ids_kept(&state, now_ms);
+            if record.time_ms >= before_ms {
+                state.dedup.remember(self.hasher.hash(id), record.offset, record.time_ms);
+                state.dedup.expire(before_ms, most + 1);
+            }
+        }
+        self.memory.settle(&mut state);
+    }
+
+    /// All records were found.
+    pub(super) fn found_all(&self, now_ms: u64) {
+        self.channels.for_each(|channel| {
+            let mut state = channel.state.lock();
+            state.found_all();
+            let dropped = state.expire(now_ms);
+            self.memory.settle(&mut state);
+            EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);
+        });
+        self.make_room();
+    }
+
+    /// Locks the channel and gives a message its offset, unless it is a repeat or refused.
+    pub(super) fn give<'c>(
+        &self,
+        channel: &'c Arc<Channel>,
+        terms: &Terms,
+        publish: &Publish,
+        id: Option<u128>,
+    ) -> Result<(MutexGuard<'c, State>, Verdict), BrokerError> {
+        let mut state = channel.state.lock();
+        let now_ms = self.settings.clock.now_ms();
+        state.last_ms = state.last_ms.max(now_ms);
+        if !state.forgotten && !state.fits(terms.kind) {
+            // The configuration made it another kind. What was kept means nothing now, and its offsets must not seem to go on.
+            self.channels.next_generation();
+            state.begin_epoch(self.channels.epoch());
+        }
+        self.expire_ids(&mut state, now_ms);
+        let verdict = state.give(terms, publish, id, &self.memory);
+        self.memory.settle(&mut state);
+        Ok((state, verdict?))
+    }
+
+    /// Makes a message visible and hands it to the sink. Calls for one channel must not overlap.
+    pub(super) fn commit(
+        &self,
+        channel: &Channel,
+        terms: &Terms,
+        publication: &Arc<Publication>,
+        time_ms: u64,
+        written: Option<(Place, Record<'_>)>,
+    ) {
+        let mut state = channel.state.lock();
+        state.commit(terms, publication, time_ms, written);
+        let dropped = state.expire(time_ms);
+        let subscribed = state.subscribed;
+        self.memory.settle(&mut state);
+        drop(state);
+        EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);
+        if subscribed {
+            self.deliver(publication);
+        }
+    }
+
+    fn deliver(&self, publication: &Arc<Publication>) {
+        if let Some(sink) = self.sink.get() {
+            sink.deliver(publication);
+        }
+    }
+
+    /// A publish on a `log` or `state` channel without a log on disk: all at once.
+    pub(super) fn publish_in_memory(&self, terms: &Terms, publish: Publish, id: Option<u128>) -> Result<Published, BrokerError> {
+        loop {
+            let channel = self.channels.get_or_begin(&publish.channel)?;
+            let order = channel.order.lock();
+            let (state, verdict) = self.give(&channel, terms, &publish, id)?;
+            let (epoch, time_ms) = (state.epoch, state.last_ms);
+            drop(state);
+            let offset = match verdict {
+                Verdict::New(offset) => offset,
+                Verdict::Gone => continue,
+                Verdict::Repeat(offset) => {
+                    EmbeddedStats::count(&self.stats.duplicates, 1);
+                    return Ok(Published { position: Some(Position { epoch, offset }), duplicate: true });
+                }
+            };
+            let position = Some(Position { epoch, offset });
+            let publication = Arc::new(Publication::new(channel.name.clone(), position, publish.message_id, publish.key, publish.body));
+            self.commit(&channel, terms, &publication, time_ms, None);
+            drop(order);
+            EmbeddedStats::count(&self.stats.appends, 1);
+            self.make_room();
+            return Ok(Published { position, duplicate: false });
+        }
+    }
+
+    /// A publish on an `event` channel: to whoever is there.
+    pub(super) fn publish_event(&self, publish: Publish, id: Option<u128>) -> Result<Published, BrokerError> {
+        let channel = match id {
+            Some(_) => Some(self.channels.get_or_begin(&publish.channel)?),
+            // Nothing to remember and nobody there.
+            None => self.channels.get(&publish.channel),
+        };
+        if let Some(channel) = channel {
+            let order = channel.order.lock();
+            let mut state = channel.state.lock();
+            if state.forgotten {
+                drop(state);
+                drop(order);
+                return self.publish_event(publish, id);
+            }
+            let now_ms = self.settings.clock.now_ms();
+            state.last_ms = state.last_ms.max(now_ms);
+            if let Some(id) = id {
+                self.expire_ids(&mut state, now_ms);
+                if state.dedup.find(id).is_some() {
+                    EmbeddedStats::count(&self.stats.duplicates, 1);
+                    return Ok(Published { position: None, duplicate: true });
+                }
+                state.dedup.remember(id, 0, now_ms);
+                self.memory.settle(&mut state);
+            }
+            let subscribed = state.subscribed;
+            drop(state);
+            if subscribed {
+                let publication = Publication::new(channel.name.clone(), None, publish.message_id, publish.key, publish.body);
+                self.deliver(&Arc::new(publication));
+            }
+            drop(order);
+        }
+        EmbeddedStats::count(&self.stats.appends, 1);
+        Ok(Published { position: None, duplicate: false })
+    }
+
+    fn expire_ids(&self, state: &mut State, now_ms: u64) {
+        let (before_ms, most) = self.ids_kept(state, now_ms);
+        state.dedup.expire(before_ms, most);
+    }
+
+    /// Since when and how many ids the channel remembers.
+    pub(super) fn ids_kept(&self, state: &State, now_ms: u64) -> (u64, usize) {
+        let window_ms = u64::try_from(self.settings.dedup_window.as_millis()).unwrap_or(u64::MAX);
+        (now_ms.saturating_sub(window_ms), self.memory.ids_for(state.dedup.len(), self.settings.dedup_messages.saturating_sub(1)))
+    }
+
+    /// Lets go of messages until memory is within its bounds.
+    pub(super) fn make_room(&self) {
+        self.memory.make_room(&self.channels, &self.stats);
+    }
+
+    /// The log is gone: every channel begins another epoch, and subscribers are told where.
+    pub(super) fn lose_everything(&self, log: u64) {
+        self.channels.begin(log, 0);
+        self.channels.for_each(|channel| {
+            let mut state = channel.state.lock();
+            state.begin_epoch(self.channels.epoch());
+            self.memory.settle(&mut state);
+            let (position, subscribed) = (state.position(0), state.subscribed);
+            drop(state);
+            if subscribed && let Some(sink) = self.sink.get() {
+                sink.lost(&channel.name, Some(position));
+            }
+        });
+    }
+}

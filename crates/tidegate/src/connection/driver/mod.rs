@@ -1,0 +1,268 @@
+//! The driver: one small task per connection. Never deaf: a peer that takes nothing still meets its pings, its slot and its end.
+
+mod reading;
+mod writing;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tidegate_core::session::{Ending, Input, Output, SubscriptionId};
+use tidegate_core::{ChannelName, Moment};
+use tokio::time::Sleep;
+
+use self::reading::Read;
+use self::writing::Unwritten;
+use super::frames::Codec;
+use super::raw::Inbox;
+use super::{Outside, Port, Socket};
+use crate::clock::Clock;
+
+/// Turns in a row before the other connections of the thread get theirs.
+const TURNS: usize = 4;
+
+/// Serves a connection's socket until its session says that it has ended.
+pub(crate) struct Driver {
+    socket: Socket,
+    port: Arc<Port>,
+    outside: Arc<dyn Outside>,
+    clock: Clock,
+    codec: Codec,
+    /// What a write left over.
+    unwritten: Option<Box<Unwritten>>,
+    /// Whether a layer in between may hold back the end of what was written.
+    unflushed: bool,
+    /// What was read and can't be handled yet: the session or the application has enough to do.
+    unread: Option<Box<Bytes>>,
+    /// The earliest timeout asked for since it last fired. Moved only forwards in time, so that most turns don't touch the wheel.
+    alarm: Option<Pin<Box<Sleep>>>,
+    alarm_at: Option<Moment>,
+    attached: Vec<(SubscriptionId, ChannelName)>,
+    lanes_behind: u32,
+    read: Read,
+    ending: Option<Ending>,
+}
+
+/// What a driver begins with.
+pub(crate) struct Start {
+    pub(crate) socket: Socket,
+    pub(crate) port: Arc<Port>,
+    pub(crate) outside: Arc<dyn Outside>,
+    pub(crate) clock: Clock,
+    pub(crate) codec: Codec,
+    /// What the HTTP server had read past the request.
+    pub(crate) already_read: Bytes,
+}
+
+/// Whether a step did something, and so whether another turn is worth taking.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Moved,
+    Idle,
+}
+
+impl Driver {
+    pub(crate) fn new(start: Start) -> Self {
+        let Start { socket, port, outside, clock, codec, already_read } = start;
+        let unread = (!already_read.is_empty()).then(|| Box::new(already_read));
+        Self {
+            socket,
+            port,
+            outside,
+            clock,
+            codec,
+            unwritten: None,
+            unread,
+            alarm: None,
+            alarm_at: None,
+            unflushed: false,
+            attached: Vec::new(),
+            lanes_behind: 0,
+            read: Read::Open,
+            ending: None,
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Step {
+        let now = self.clock.now();
+        let read = self.read(cx, now);
+        self.perform_outputs(now);
+        let written = self.write(cx, now);
+        self.perform_outputs(now);
+        let rung = self.check_alarm(cx, now);
+        self.perform_outputs(now);
+        if [read, written, rung].contains(&Step::Moved) { Step::Moved } else { self.sleep_unless_work(cx) }
+    }
+
+    /// Leaves the waker behind under the lock, so that nothing that comes after the last look is missed.
+    fn sleep_unless_work(&mut self, cx: &Context<'_>) -> Step {
+        let port = Arc::clone(&self.port);
+        let mut state = port.lock();
+        if let Some(output) = state.session.poll_output() {
+            drop(state);
+            self.perform(output);
+            return Step::Moved;
+        }
+        if state.cut || state.session.wants_write() && self.unwritten.is_none() && !state.blocked {
+            return Step::Moved;
+        }
+        // An alarm that came due earlier meanwhile has to be set before sleeping.
+        if state.session.poll_timeout().is_some_and(|at| self.is_too_late(at)) {
+            return Step::Moved;
+        }
+        state.driver = Some(cx.waker().clone());
+        Step::Idle
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        if self.ending.is_none() {
+            self.ending = Some(ending);
+        }
+    }
+}
+
+/// Time, and what the session wants from outside.
+impl Driver {
+    fn check_alarm(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
+        let wanted = self.port.lock().session.poll_timeout();
+        if let Some(at) = wanted
+            && self.is_too_late(at)
+        {
+            self.arm(at);
+        }
+        let Some(alarm) = self.alarm.as_mut().filter(|_| self.alarm_at.is_some()) else { return Step::Idle };
+        if alarm.as_mut().poll(cx).is_pending() {
+            return Step::Idle;
+        }
+        self.alarm_at = None;
+        let mut state = self.port.lock();
+        if self.port.inbox().is_some_and(Inbox::is_full) {
+            // The application holds up reading: silence is ours, not the peer's.
+            state.session.handle(now, Input::Frames { count: 0, assembling: false });
+        }
+        state.session.handle(now, Input::Timeout);
+        Step::Moved
+    }
+
+    /// Whether the alarm as it is set would miss this moment.
+    fn is_too_late(&self, at: Moment) -> bool {
+        self.alarm_at.is_none_or(|set| at < set)
+    }
+
+    fn arm(&mut self, at: Moment) {
+        let instant = self.clock.instant(at);
+        match &mut self.alarm {
+            Some(alarm) => alarm.as_mut().reset(instant),
+            None => self.alarm = Some(Box::pin(tokio::time::sleep_until(instant))),
+        }
+        self.alarm_at = Some(at);
+    }
+
+    fn perform_outputs(&mut self, now: Moment) {
+        if self.ending.is_some() {
+            return;
+        }
+        let mut outputs: SmallVec<[Output; 4]> = SmallVec::new();
+        loop {
+            let mut state = self.port.lock();
+            let (cut, lanes_behind) = (state.cut, state.session.lanes_behind());
+            self.outside.buffered(state.session.outbox_bytes());
+            if !state.session.wants_pause() {
+                state.give_room();
+            }
+            while let Some(output) = state.session.poll_output() {
+                outputs.push(output);
+            }
+            drop(state);
+            self.follow_lanes(lanes_behind);
+            if cut {
+                return self.finish(Ending::Lost);
+            }
+            if outputs.is_empty() {
+                return;
+            }
+            for output in outputs.drain(..) {
+                if matches!(output, Output::MeasureUnsent) {
+                    let unsent = self.socket.unsent();
+                    self.port.lock().session.handle(now, Input::Unsent(unsent));
+                } else {
+                    self.perform(output);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Terminate(ending) => self.finish(ending),
+            Output::Notice(notice) => self.outside.notice(&self.port, notice),
+            Output::MeasureUnsent => {
+                let unsent = self.socket.unsent();
+                self.port.lock().session.handle(self.clock.now(), Input::Unsent(unsent));
+            }
+            Output::Attach { subscription, ref channel, .. } => {
+                self.attached.push((subscription, channel.clone()));
+                self.outside.perform(&self.port, output);
+            }
+            Output::Detach { subscription, ref channel } => {
+                self.attached.retain(|(attached, _)| *attached != subscription);
+                self.outside.detach(&self.port, subscription, channel);
+            }
+            other => self.outside.perform(&self.port, other),
+        }
+    }
+
+    fn follow_lanes(&mut self, behind: usize) {
+        let behind = u32::try_from(behind).unwrap_or(u32::MAX);
+        if behind != self.lanes_behind {
+            self.outside.lanes_behind(i64::from(behind) - i64::from(self.lanes_behind));
+            self.lanes_behind = behind;
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS {
+            let step = self.turn(cx);
+            if self.ending.is_some() {
+                // Best effort: TLS says goodbye, TCP sends its FIN before anything unread could turn the close into a reset.
+                let _ = self.socket.poll_shutdown(cx);
+                return Poll::Ready(());
+            }
+            if step == Step::Idle {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    /// However it ends, by its session, by a panic or with the runtime: nothing of it stays behind.
+    fn drop(&mut self) {
+        let now = self.clock.now();
+        let place = {
+            let mut state = self.port.lock();
+            state.ended = true;
+            state.give_room();
+            state.place.take()
+        };
+        drop(place);
+        if let Some(inbox) = self.port.inbox() {
+            inbox.end();
+        }
+        for (subscription, channel) in self.attached.drain(..) {
+            self.outside.detach(&self.port, subscription, &channel);
+        }
+        self.follow_lanes(0);
+        let age = now.since(self.port.facts().opened);
+        self.outside.ended(&self.port, age, self.ending.unwrap_or(Ending::Lost));
+    }
+}

@@ -1,0 +1,149 @@
+//! Writing: what the session gives when the socket can take it, gathered into one vectored write, its rest kept as state.
+
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+use tidegate_core::Moment;
+use tidegate_core::session::{Input, Transmit};
+
+use super::super::frames::Codec;
+use super::reading::Read;
+use super::{Driver, Step};
+
+/// What one write gathers: past either, another turn costs less than the waiting of the other connections.
+const WRITE_BYTES: usize = 64 * 1024;
+const WRITE_FRAMES: usize = 64;
+
+/// The frames of one write; on the stack of the turn that makes it.
+type Batch = SmallVec<[Bytes; WRITE_FRAMES]>;
+
+/// What a write left over.
+pub(super) struct Unwritten {
+    frames: Batch,
+    /// How many of them are done.
+    done: usize,
+}
+
+impl Driver {
+    pub(super) fn write(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
+        if self.ending.is_some() {
+            return Step::Idle;
+        }
+        if self.unwritten.is_none() && !self.port.lock().session.wants_write() {
+            return self.flush(cx, now);
+        }
+        match self.socket.poll_writable(cx) {
+            Poll::Pending => self.blocked(now),
+            Poll::Ready(Err(_)) => self.broken(now),
+            Poll::Ready(Ok(())) => {
+                let (frames, done) = match self.unwritten.take() {
+                    Some(unwritten) => (unwritten.frames, unwritten.done),
+                    None => (self.gather(now), 0),
+                };
+                self.write_batch(cx, now, frames, done)
+            }
+        }
+    }
+
+    /// Takes from the session what one write can carry. Encoding happens without the lock.
+    fn gather(&mut self, now: Moment) -> Batch {
+        let mut taken: SmallVec<[Transmit; WRITE_FRAMES]> = SmallVec::new();
+        let mut state = self.port.lock();
+        let (mut bytes, mut slices) = (0, 0);
+        while bytes < WRITE_BYTES && slices + Codec::SLICES_PER_FRAME <= WRITE_FRAMES {
+            let Some(transmit) = state.session.poll_transmit(now) else { break };
+            let size = Codec::size(&transmit);
+            bytes += size.bytes;
+            slices += size.slices;
+            taken.push(transmit);
+        }
+        drop(state);
+        let mut batch = Batch::new();
+        for transmit in taken {
+            if let Some(reason) = Codec::gap_in(&transmit) {
+                self.outside.gap_sent(reason);
+            }
+            self.codec.encode(transmit, &mut batch);
+        }
+        batch
+    }
+
+    fn write_batch(&mut self, cx: &mut Context<'_>, now: Moment, mut frames: Batch, mut done: usize) -> Step {
+        let outcome = {
+            let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
+            let waiting = &frames[done..];
+            for (slice, frame) in slices.iter_mut().zip(waiting) {
+                *slice = IoSlice::new(frame);
+            }
+            self.socket.poll_write(cx, &slices[..waiting.len().min(WRITE_FRAMES)])
+        };
+        let written = match outcome {
+            Poll::Ready(Ok(0)) if done < frames.len() => return self.broken(now),
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) => return self.broken(now),
+            Poll::Pending => {
+                self.unwritten = Some(Box::new(Unwritten { frames, done }));
+                return self.blocked(now);
+            }
+        };
+        let mut left = written;
+        while done < frames.len() && left >= frames[done].len() {
+            left -= frames[done].len();
+            frames[done] = Bytes::new();
+            done += 1;
+        }
+        if done < frames.len() {
+            frames[done].advance(left);
+            self.unwritten = Some(Box::new(Unwritten { frames, done }));
+        }
+        self.wrote(cx, now, written);
+        Step::Moved
+    }
+
+    fn wrote(&mut self, cx: &mut Context<'_>, now: Moment, bytes: usize) {
+        let mut state = self.port.lock();
+        state.blocked = false;
+        state.last_sent = now;
+        state.session.handle(now, Input::Wrote(bytes));
+        let has_room = state.session.has_room();
+        drop(state);
+        if has_room && let Some(inbox) = self.port.inbox() {
+            inbox.give_room();
+        }
+        if self.unwritten.is_none() {
+            self.unflushed = true;
+            self.flush(cx, now);
+        }
+    }
+
+    /// Sees to it that what was written is on its way, and tells the session: the last thing may have been its close frame.
+    fn flush(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
+        if !self.unflushed || self.socket.poll_flush(cx).is_pending() {
+            return Step::Idle;
+        }
+        self.unflushed = false;
+        self.port.lock().session.handle(now, Input::Flushed);
+        if self.read == Read::Discarding {
+            // A failed connection is ended by us: the peer sees our close frame and the end at once (RFC 6455, 7.1.7).
+            let _ = self.socket.poll_shutdown(cx);
+        }
+        Step::Moved
+    }
+
+    fn blocked(&mut self, now: Moment) -> Step {
+        let mut state = self.port.lock();
+        if !std::mem::replace(&mut state.blocked, true) {
+            state.session.handle(now, Input::Blocked);
+        }
+        Step::Idle
+    }
+
+    /// The socket failed: nothing can be written any more, and so nothing read is worth an answer.
+    fn broken(&mut self, now: Moment) -> Step {
+        self.read = Read::Ended;
+        self.port.lock().session.handle(now, Input::Disconnected);
+        Step::Moved
+    }
+}

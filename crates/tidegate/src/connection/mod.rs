@@ -1,0 +1,48 @@
+//! One connection: the port by which others reach its session, the driver that serves its socket, and what it wants from outside.
+
+mod compression;
+mod driver;
+mod frames;
+mod id;
+mod port;
+mod raw;
+mod socket;
+mod unsent;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::ChannelName;
+use tidegate_core::message::GapReason;
+use tidegate_core::session::{Ending, Notice, Output, SubscriptionId};
+
+pub(crate) use driver::{Driver, Start};
+pub(crate) use frames::{Codec, publication_frame};
+pub use id::{ConnectionId, InvalidConnectionId};
+pub(crate) use port::{Facts, Hints, Port};
+pub use raw::{Closed, RawMessage, RawSocket};
+pub(crate) use socket::{Foreign, Socket};
+
+/// What a connection needs from the rest of the gate. It knows no hub, no broker and no settings.
+pub(crate) trait Outside: Send + Sync + 'static {
+    /// Does what the session wants done, now or in a task that answers through the port.
+    fn perform(&self, port: &Arc<Port>, output: Output);
+
+    /// Takes a subscription out of the hub: the session ended without saying so itself.
+    fn detach(&self, port: &Port, subscription: SubscriptionId, channel: &ChannelName);
+
+    /// Counts and logs.
+    fn notice(&self, port: &Port, notice: Notice);
+
+    /// A gap message went out.
+    fn gap_sent(&self, reason: GapReason);
+
+    /// The outbox holds so many bytes, before what is about to be written is taken from it.
+    fn buffered(&self, bytes: usize);
+
+    /// So many lanes more, or fewer, are behind.
+    fn lanes_behind(&self, change: i64);
+
+    /// The connection is over; its port answers nobody any more.
+    fn ended(&self, port: &Port, age: Duration, ending: Ending);
+}

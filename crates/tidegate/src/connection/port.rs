@@ -1,0 +1,224 @@
+//! A connection's port: where everyone else reaches its session. Lock, tell the session, unlock, wake the driver if it sleeps.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use tidegate_core::session::{Input, Push, Session, SubscriptionId};
+use tidegate_core::{Identity, Moment, Publication};
+use tokio::sync::Notify;
+
+use super::ConnectionId;
+use super::raw::{Inbox, Sent};
+use crate::admission::Place;
+
+/// A connection as the rest of the gate sees it.
+#[derive(Debug)]
+pub(crate) struct Port {
+    id: ConnectionId,
+    facts: Facts,
+    inbox: Option<Box<Inbox>>,
+    state: Mutex<State>,
+}
+
+/// What was known at the upgrade and never changes.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// The client's address, past trusted proxies.
+    pub(crate) address: IpAddr,
+    /// When the 101 was sent.
+    pub(crate) opened: Moment,
+    /// What the request's headers give away about the path.
+    pub(crate) hints: Option<Box<Hints>>,
+}
+
+/// What the request's headers give away about the path, for the log line of a lost connection. Never content, never a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hints {
+    /// `Via` was there.
+    pub(crate) via: bool,
+    /// `X-Forwarded-For` was there.
+    pub(crate) forwarded: bool,
+    /// The first product of `User-Agent`, cut and cleaned.
+    pub(crate) agent: Box<str>,
+}
+
+/// What is behind the lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) session: Session,
+    /// The driver, while it sleeps; taken by the first who has something for it.
+    pub(super) driver: Option<Waker>,
+    /// The socket takes no more: who only queues something need not wake the driver, the socket will.
+    pub(super) blocked: bool,
+    /// End at once.
+    pub(super) cut: bool,
+    /// The driver is gone; nobody will take what is put in.
+    pub(super) ended: bool,
+    pub(super) place: Option<Place>,
+    pub(super) last_sent: Moment,
+    pub(super) last_received: Moment,
+    /// Publishers of `pause` channels that wait for this outbox.
+    room: Option<Arc<Notify>>,
+}
+
+impl Port {
+    pub(crate) fn new(id: ConnectionId, facts: Facts, session: Session, place: Place, is_raw: bool) -> Self {
+        let (last_sent, last_received) = (facts.opened, facts.opened);
+        let state = State {
+            session,
+            driver: None,
+            blocked: false,
+            cut: false,
+            ended: false,
+            place: Some(place),
+            last_sent,
+            last_received,
+            room: None,
+        };
+        Self { id, facts, inbox: is_raw.then(Box::default), state: Mutex::new(state) }
+    }
+
+    pub(crate) const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub(crate) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(super) fn inbox(&self) -> Option<&Inbox> {
+        self.inbox.as_deref()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Hands a publication to the session: the hot path of every fan-out.
+    pub(crate) fn deliver(&self, now: Moment, subscription: SubscriptionId, publication: &Arc<Publication>) -> Push {
+        let mut state = self.state.lock();
+        if state.ended {
+            return Push::Ignored;
+        }
+        let push = state.session.deliver(now, subscription, publication);
+        let only_queued = matches!(push, Push::Queued | Push::Conflated | Push::Dropped(_) | Push::Full);
+        let sleeper = if push == Push::Ignored || only_queued && state.blocked { None } else { state.driver.take() };
+        drop(state);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        push
+    }
+
+    /// Tells the session something and wakes the driver.
+    pub(crate) fn tell(&self, now: Moment, input: Input) {
+        self.change(|state| state.session.handle(now, input));
+    }
+
+    /// Gives a raw session a message to send, if there is room for it.
+    pub(super) fn send_raw(&self, now: Moment, text: bool, data: &Bytes) -> Sent {
+        let mut state = self.state.lock();
+        if state.ended {
+            return Sent::Closed;
+        }
+        if !state.session.has_room() {
+            return Sent::Full;
+        }
+        state.session.handle(now, Input::RawSend { text, data: data.clone() });
+        let sleeper = if state.blocked { None } else { state.driver.take() };
+        drop(state);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        Sent::Yes
+    }
+
+    /// Ends the connection at once, without a close frame.
+    pub(crate) fn cut(&self) {
+        self.change(|state| state.cut = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        if state.ended {
+            return;
+        }
+        change(&mut state);
+        let sleeper = state.driver.take();
+        drop(state);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+    }
+
+    /// Changes the connection's place in the limits; `None` once it has ended.
+    pub(crate) fn with_place<T>(&self, change: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        self.state.lock().place.as_mut().map(change)
+    }
+
+    /// Who it is, once that is known.
+    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
+        self.state.lock().session.identity().cloned()
+    }
+
+    /// Bytes that wait in its outbox.
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.state.lock().session.outbox_bytes()
+    }
+
+    /// What an operator wants to know about it.
+    pub(crate) fn look(&self, now: Moment) -> Look {
+        let state = self.state.lock();
+        Look {
+            identity: state.session.identity().cloned(),
+            age: now.since(self.facts.opened),
+            last_sent_ago: now.since(state.last_sent),
+            last_received_ago: now.since(state.last_received),
+            outbox_bytes: state.session.outbox_bytes(),
+            lanes_behind: state.session.lanes_behind(),
+        }
+    }
+
+    /// Whether publishers of `pause` channels are to wait for this outbox.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        !state.ended && state.session.wants_pause()
+    }
+
+    /// Waits until at most half of the outbox is taken, or the connection ends.
+    pub(crate) async fn wait_for_room(&self) {
+        let room = {
+            let mut state = self.state.lock();
+            if state.ended || !state.session.wants_pause() {
+                return;
+            }
+            // Created under the lock: whoever gives room later wakes it.
+            Arc::clone(state.room.get_or_insert_default()).notified_owned()
+        };
+        room.await;
+    }
+}
+
+impl State {
+    /// Lets publishers of `pause` channels go on.
+    pub(super) fn give_room(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.notify_waiters();
+        }
+    }
+}
+
+/// A connection at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) age: Duration,
+    pub(crate) last_sent_ago: Duration,
+    pub(crate) last_received_ago: Duration,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) lanes_behind: usize,
+}

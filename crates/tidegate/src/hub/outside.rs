@@ -1,0 +1,229 @@
+//! What sessions want done, done: each wish a task that answers through the session's port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_core::broker::{BrokerError, HistoryError, Page, PageLimit, Published};
+use tidegate_core::message::{CommandId, Credential, GapReason, Publish, Since};
+use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId};
+use tidegate_core::{ChannelName, ChannelRule, CloseCode, ErrorCode};
+
+use super::Hub;
+use super::registry::Member;
+use crate::auth::Refused;
+use crate::connection::{Outside, Port};
+use crate::request::Request;
+
+/// A gate's hub, as connections see it.
+#[derive(Clone)]
+pub(crate) struct Wired(pub(crate) Arc<Hub>);
+
+impl Outside for Wired {
+    fn perform(&self, port: &Arc<Port>, output: Output) {
+        let task = Task { hub: Arc::clone(&self.0), port: Arc::clone(port) };
+        match output {
+            Output::Attach { subscription, channel, rule } => {
+                let member = Member { port: Arc::clone(port), subscription };
+                self.0.fanout.registry.join(&channel, &rule, member);
+                tokio::spawn(async move { task.attach(subscription, channel, rule).await });
+            }
+            Output::Fetch { subscription, channel, rule, since, limit } => {
+                tokio::spawn(async move { task.fetch(subscription, channel, rule, since, limit).await });
+            }
+            Output::Snapshot { subscription, channel, rule } => {
+                tokio::spawn(async move { task.snapshot(subscription, channel, rule).await });
+            }
+            Output::Publish { id, rule, publish } => {
+                tokio::spawn(async move { task.publish(id, rule, publish).await });
+            }
+            Output::Request { id, method, data } => {
+                tokio::spawn(async move { task.request(id, method, data).await });
+            }
+            Output::Authenticate { id, credential } => {
+                tokio::spawn(async move { task.authenticate(id, credential).await });
+            }
+            // The driver's own: they never get here.
+            Output::Detach { .. } | Output::MeasureUnsent | Output::Notice(_) | Output::Terminate(_) => {}
+        }
+    }
+
+    fn detach(&self, port: &Port, subscription: SubscriptionId, channel: &ChannelName) {
+        if self.0.fanout.registry.leave(channel, port.id(), subscription)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (hub, channel) = (Arc::clone(&self.0), channel.clone());
+            runtime.spawn(async move { hub.unsubscribe_unless_wanted(&channel).await });
+        }
+    }
+
+    fn notice(&self, port: &Port, notice: Notice) {
+        let metrics = &self.0.metrics;
+        match notice {
+            Notice::Closing { code, last_sent_ago, last_received_ago, pings_unanswered } => {
+                metrics.closed(code);
+                if code == CloseCode::HeartbeatTimeout {
+                    self.0.log_silence(port, last_sent_ago, last_received_ago, pings_unanswered);
+                } else {
+                    tracing::debug!(connection = %port.id(), code = code.number(), "closing");
+                }
+            }
+            Notice::ControlFramesEaten => {
+                metrics.control_frames_eaten.inc();
+                tracing::info!(connection = %port.id(), "the path eats control frames: application pings are answered, protocol pings are not");
+            }
+            Notice::AppPingUnanswered => {
+                metrics.app_ping_unanswered.inc();
+            }
+            Notice::Refused(code) => metrics.refused(code),
+            Notice::Shed { rule, dropped } => metrics.dropped(rule.kind, rule.overflow, dropped.into()),
+        }
+    }
+
+    fn gap_sent(&self, reason: GapReason) {
+        self.0.metrics.gap(reason);
+    }
+
+    fn buffered(&self, bytes: usize) {
+        self.0.metrics.buffered(bytes);
+    }
+
+    fn lanes_behind(&self, change: i64) {
+        self.0.metrics.lanes_behind.inc_by(change);
+    }
+
+    fn ended(&self, port: &Port, age: Duration, ending: Ending) {
+        let metrics = &self.0.metrics;
+        self.0.connections.remove(port.id());
+        metrics.connections_open.dec();
+        if std::thread::panicking() {
+            metrics.panic.inc();
+        }
+        match ending {
+            Ending::Clean { ours: false, .. } => {
+                metrics.connection_closed_by_peer.inc();
+            }
+            Ending::Clean { ours: true, .. } => {}
+            Ending::Unanswered(_) => {
+                metrics.connection_close_unanswered.inc();
+            }
+            Ending::Lost => metrics.lost(age),
+        }
+        tracing::debug!(connection = %port.id(), age_ms = age.as_millis() as u64, ?ending, "connection ended");
+    }
+}
+
+/// A session's wish under way.
+struct Task {
+    hub: Arc<Hub>,
+    port: Arc<Port>,
+}
+
+impl Drop for Task {
+    /// A panic leaves a command without its answer: the session can't go on, the others do.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.hub.metrics.panic.inc();
+            self.answer(Input::Close { code: CloseCode::Internal, retry_ms: None, reason: None });
+        }
+    }
+}
+
+impl Task {
+    fn answer(&self, input: Input) {
+        self.port.tell(self.hub.clock.now(), input);
+    }
+
+    async fn attach(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
+        let hub = &self.hub;
+        let _permit = hub.commands.acquire().await;
+        let _shared = hub.subscribing.of(&channel).read().await;
+        if !hub.fanout.registry.has_members(&channel) {
+            return; // It left meanwhile, and nobody is to be told.
+        }
+        let attached = hub.broker.subscribe(&rule, &channel).await;
+        self.answer(Input::Attached(subscription, attached));
+    }
+
+    async fn fetch(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>, since: Since, limit: PageLimit) {
+        let _permit = self.hub.reads.acquire().await;
+        let mut page: Result<Page, HistoryError> = self.hub.broker.history(&rule, &channel, since, limit).await;
+        if let Ok(page) = &mut page {
+            // Charged here, so that what waits for many slow readers counts as what it is.
+            page.messages.iter_mut().for_each(|message| *message = self.hub.fanout.charged(message));
+        }
+        self.answer(Input::Fetched(subscription, page));
+    }
+
+    async fn snapshot(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
+        let _permit = self.hub.reads.acquire().await;
+        let snapshot = self.hub.broker.snapshot(&rule, &channel).await;
+        self.answer(Input::SnapshotTaken(subscription, snapshot));
+    }
+
+    async fn publish(self, id: CommandId, rule: Arc<ChannelRule>, publish: Publish) {
+        let _permit = self.hub.commands.acquire().await;
+        let published: Result<Published, BrokerError> = self.hub.publisher.publish_by(&rule, publish).await;
+        self.answer(Input::Published(id, published));
+    }
+
+    async fn request(self, id: CommandId, method: Box<str>, data: Bytes) {
+        let _permit = self.hub.commands.acquire().await;
+        let response = match &self.hub.requests {
+            Some(handler) => {
+                let identity = self.port.identity().unwrap_or_default();
+                handler.handle(Request { connection: self.port.id(), identity, method, data }).await
+            }
+            None => Err((ErrorCode::Unavailable, "nothing here answers requests".into())),
+        };
+        self.answer(Input::Responded(id, response));
+    }
+
+    async fn authenticate(self, id: CommandId, credential: Credential) {
+        let _permit = self.hub.commands.acquire().await;
+        let verified = match &self.hub.authenticate {
+            Some(authenticate) => authenticate.verify(self.port.id(), credential).await,
+            None => Err(Refused::Bad),
+        };
+        let limits = self.hub.config.load().admission;
+        let input = match verified {
+            Err(refused) => Input::Refused { id: Some(id), code: refused.code() },
+            Ok(identity) => match self.port.with_place(|place| place.identify(&limits, identity.user.as_ref())) {
+                Some(Err(_full)) => Input::Close { code: CloseCode::Quota, retry_ms: None, reason: None },
+                Some(Ok(())) | None => Input::Authenticated { id: Some(id), identity },
+            },
+        };
+        self.answer(input);
+    }
+}
+
+impl Hub {
+    async fn unsubscribe_unless_wanted(&self, channel: &ChannelName) {
+        let _alone = self.subscribing.of(channel).write().await;
+        if self.fanout.registry.has_members(channel) {
+            return;
+        }
+        if let Err(error) = self.broker.unsubscribe(channel).await {
+            // Harmless: what still arrives finds no subscriber.
+            tracing::debug!(%error, "unsubscribe failed");
+        }
+    }
+
+    /// The one line that a lost peer gets: what an operator needs to find the middlebox that cut it.
+    fn log_silence(&self, port: &Port, last_sent_ago: Option<Duration>, last_received_ago: Duration, pings_unanswered: u32) {
+        let facts = port.facts();
+        let hints = facts.hints.as_deref();
+        tracing::warn!(
+            connection = %port.id(),
+            age_ms = self.clock.now().since(facts.opened).as_millis() as u64,
+            ping_ms = self.config.load().session.heartbeat.ping.as_millis() as u64,
+            last_sent_ago_ms = last_sent_ago.map(|ago| ago.as_millis() as u64),
+            last_received_ago_ms = last_received_ago.as_millis() as u64,
+            pings_unanswered,
+            via = hints.is_some_and(|hints| hints.via),
+            forwarded = hints.is_some_and(|hints| hints.forwarded),
+            agent = hints.map(|hints| &*hints.agent),
+            "heartbeat timeout: the peer was not heard of"
+        );
+    }
+}

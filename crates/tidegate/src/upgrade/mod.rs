@@ -1,0 +1,181 @@
+//! From a request to a connection: draining? limits? a proper handshake? an allowed origin? who? Then 101, and a driver of its own.
+
+mod offer;
+mod refusal;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use tidegate_core::Identity;
+use tidegate_core::session::{Mode, Opening, Session};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::admission::Place;
+use crate::auth::{Admitted, Denied, UpgradeRequest};
+use crate::connection::{Codec, ConnectionId, Driver, Facts, Foreign, Hints, Outside, Port, RawSocket, Socket, Start};
+use crate::drain::{Phase, departure};
+use crate::hub::{Hub, Wired};
+
+use offer::Offer;
+pub(crate) use offer::Speech;
+pub(crate) use refusal::Refusal;
+
+/// What is done with a raw connection: called with its socket, in a task of its own.
+pub(crate) type ServeRaw = Arc<dyn Fn(RawSocket) + Send + Sync>;
+
+/// A request that passed: what the connection will begin with.
+struct Passed {
+    id: ConnectionId,
+    address: Option<IpAddr>,
+    place: Place,
+    identity: Option<Arc<Identity>>,
+    hints: Option<Box<Hints>>,
+    codec: Codec,
+    raw: Option<ServeRaw>,
+}
+
+/// Answers a request on a WebSocket endpoint.
+pub(crate) async fn answer(hub: Arc<Hub>, raw: Option<ServeRaw>, mut request: Request<Body>) -> Response<Body> {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (parts, _body) = request.into_parts();
+    match examine(&hub, raw, &parts).await {
+        Ok((passed, response)) => {
+            tokio::spawn(open_when_upgraded(hub, passed, on_upgrade));
+            response
+        }
+        Err(refusal) => {
+            hub.metrics.upgrade_refused(refusal.code());
+            tracing::debug!(reason = refusal.code(), "upgrade refused");
+            refusal.into_response()
+        }
+    }
+}
+
+async fn examine(hub: &Arc<Hub>, raw: Option<ServeRaw>, parts: &Parts) -> Result<(Passed, Response<Body>), Refusal> {
+    if hub.lifecycle.phase() == Phase::Leaving {
+        return Err(Refusal::Draining);
+    }
+    let config = hub.config.load_full();
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let address = peer.map(|peer| config.trusted_proxies.client_of(peer, &parts.headers));
+    let mut place = hub.admission.enter(&config.admission, address).map_err(Refusal::Full)?;
+    let speech = if raw.is_some() { Speech::Raw } else { Speech::Tidegate };
+    let offer = Offer::read(parts, &config.origins, speech)?;
+    let id = ConnectionId::random();
+    let identity = authenticate(hub, id, address, parts, &offer, speech).await?;
+    match &identity {
+        Some(identity) => place.identify(&config.admission, identity.user.as_ref()).map_err(Refusal::Full)?,
+        None if speech == Speech::Raw => {}
+        None => place.await_authentication(&config.admission).map_err(Refusal::Full)?,
+    }
+    // Compression would let strangers make us inflate, so it is for those who are known.
+    let may_compress = config.compression && (identity.is_some() || speech == Speech::Raw);
+    let (codec, extensions) = Codec::negotiate(speech, &config.session.limits, may_compress.then(|| offer::extensions(&parts.headers)));
+    let response = switching_protocols(&offer, extensions);
+    Ok((Passed { id, address, place, identity, hints: offer::hints(&parts.headers), codec, raw }, response))
+}
+
+/// Without an authenticator a raw endpoint is open, and one of this protocol has nobody to let in.
+async fn authenticate(
+    hub: &Hub,
+    connection: ConnectionId,
+    address: Option<IpAddr>,
+    parts: &Parts,
+    offer: &Offer<'_>,
+    speech: Speech,
+) -> Result<Option<Arc<Identity>>, Refusal> {
+    let Some(authenticate) = &hub.authenticate else {
+        return match speech {
+            Speech::Raw => Ok(None),
+            Speech::Tidegate => Err(Refusal::Denied(Denied::Unauthorized("nobody is let in here"))),
+        };
+    };
+    let address = address.unwrap_or(UNKNOWN_ADDRESS);
+    let request = UpgradeRequest { connection, address, uri: &parts.uri, headers: &parts.headers, from_page: offer.from_page };
+    match authenticate.admit(&request).await.map_err(Refusal::Denied)? {
+        Admitted::Identified(identity) => Ok(Some(identity)),
+        Admitted::Unidentified => Ok(None),
+    }
+}
+
+/// What is said of a peer whose server did not tell its address.
+const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+fn switching_protocols(offer: &Offer<'_>, extensions: Option<HeaderValue>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(accept) = HeaderValue::from_str(&tidegate_ws::accept_key(offer.key)) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(subprotocol) = offer.subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    if let Some(extensions) = extensions {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
+    }
+    response
+}
+
+/// Waits for the server to let go of the socket. A task of its own, so that what HTTP needed is freed before the session begins.
+async fn open_when_upgraded(hub: Arc<Hub>, passed: Passed, on_upgrade: OnUpgrade) {
+    let deadline = hub.config.load().upgrade.deadline;
+    match tokio::time::timeout(deadline, on_upgrade).await {
+        Ok(Ok(upgraded)) => {
+            let (socket, already_read) = take_socket(upgraded);
+            open(&hub, passed, socket, already_read);
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "the socket was not handed over"),
+        Err(_) => tracing::debug!("the socket was not handed over in time"),
+    }
+}
+
+/// The socket itself where it is one of those that we know, so that nothing stands between it and the driver.
+fn take_socket(upgraded: Upgraded) -> (Socket, Bytes) {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return (Socket::Plain(parts.io.into_inner()), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+        Ok(parts) => return (Socket::Tls(Box::new(parts.io.into_inner())), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => (Socket::Plain(parts.io.into_inner()), parts.read_buf),
+        Err(upgraded) => (Socket::Foreign(Box::new(TokioIo::new(upgraded)) as Box<dyn Foreign>), Bytes::new()),
+    }
+}
+
+fn open(hub: &Arc<Hub>, passed: Passed, socket: Socket, already_read: Bytes) {
+    let Passed { id, address, place, identity, hints, codec, raw } = passed;
+    let now = hub.clock.now();
+    let settings = Arc::clone(&hub.config.load().session);
+    let mode = if raw.is_some() { Mode::Raw } else { Mode::Tidegate };
+    let opening = Opening { mode, settings, connection: id.to_string().into(), identity, seed: rand::random() };
+    let facts = Facts { address: address.unwrap_or(UNKNOWN_ADDRESS), opened: now, hints };
+    let port = Arc::new(Port::new(id, facts, Session::new(now, opening), place, raw.is_some()));
+    hub.metrics.connection_open.inc();
+    hub.metrics.connections_open.inc();
+    hub.connections.insert(Arc::clone(&port));
+    if hub.lifecycle.phase() == Phase::Leaving {
+        // It passed the door while it was still open, and was not there when the slots were given out.
+        port.tell(now, departure(hub, now));
+    }
+    let outside: Arc<dyn Outside> = Arc::new(Wired(Arc::clone(hub)));
+    tokio::spawn(Driver::new(Start { socket, port: Arc::clone(&port), outside, clock: hub.clock, codec, already_read }));
+    if let Some(serve) = raw {
+        serve(RawSocket::new(port, hub.clock, Arc::clone(&hub.budget)));
+    }
+}

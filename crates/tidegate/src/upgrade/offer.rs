@@ -1,0 +1,202 @@
+//! What a request offers, read strictly: method, version, key, origin, subprotocol (RFC 6455, 4.2.1).
+
+use http::header::{
+    CONNECTION, HeaderName, ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    USER_AGENT, VIA,
+};
+use http::{HeaderMap, Method, Version, request::Parts};
+
+use super::Refusal;
+use crate::connection::Hints;
+use crate::origin::Origins;
+
+/// The subprotocol spoken here.
+pub(crate) const JSON: &str = "tidegate.v1.json";
+
+/// More than the product and version of any client that is honest about itself.
+const AGENT_CHARS: usize = 32;
+
+/// A request that may be answered with 101.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer<'a> {
+    /// `Sec-WebSocket-Key`.
+    pub(crate) key: &'a str,
+    /// The subprotocol to be named in the answer.
+    pub(crate) subprotocol: Option<&'static str>,
+    /// Whether a page of an allowed origin sent it.
+    pub(crate) from_page: bool,
+}
+
+/// Whether the client has to be spoken to in the Tidegate protocol, or in whatever the team speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speech {
+    Tidegate,
+    Raw,
+}
+
+impl<'a> Offer<'a> {
+    pub(crate) fn read(parts: &'a Parts, origins: &Origins, speech: Speech) -> Result<Self, Refusal> {
+        let headers = &parts.headers;
+        if parts.method != Method::GET {
+            return Err(Refusal::Method);
+        }
+        if parts.version != Version::HTTP_11 {
+            return Err(Refusal::Http10);
+        }
+        if !lists(headers, &UPGRADE, "websocket") || !lists(headers, &CONNECTION, "upgrade") {
+            return Err(Refusal::UpgradeRequired("this is a WebSocket endpoint"));
+        }
+        if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
+            return Err(Refusal::UpgradeRequired("the WebSocket version is 13"));
+        }
+        let key =
+            only(headers, &SEC_WEBSOCKET_KEY).and_then(|key| std::str::from_utf8(key).ok()).filter(|key| tidegate_ws::is_valid_key(key));
+        let key = key.ok_or(Refusal::Malformed("exactly one Sec-WebSocket-Key of 16 bytes in base 64 is required"))?;
+        let from_page = check_origin(headers, origins)?;
+        let subprotocol = match speech {
+            Speech::Tidegate => choose_subprotocol(headers)?,
+            Speech::Raw => None,
+        };
+        Ok(Self { key, subprotocol, from_page })
+    }
+}
+
+/// What is offered for extensions, line by line.
+pub(crate) fn extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|line| line.to_str().ok())
+}
+
+/// What the headers give away about the path.
+pub(crate) fn hints(headers: &HeaderMap) -> Option<Box<Hints>> {
+    let via = headers.contains_key(VIA);
+    let forwarded = headers.contains_key("x-forwarded-for");
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let is_plain = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '/' | '.' | '-' | '_');
+    let agent: Box<str> = agent.split(' ').next().unwrap_or_default().chars().filter(is_plain).take(AGENT_CHARS).collect();
+    (via || forwarded || !agent.is_empty()).then(|| Box::new(Hints { via, forwarded, agent }))
+}
+
+/// The field's value if it is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).map(|value| value.as_bytes())
+}
+
+/// Whether a comma-separated field has this token, in any case.
+fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+/// No `Origin` is no browser and may connect; one has to be on the list; two are none.
+fn check_origin(headers: &HeaderMap, origins: &Origins) -> Result<bool, Refusal> {
+    if !headers.contains_key(ORIGIN) {
+        return Ok(false);
+    }
+    match only(headers, &ORIGIN) {
+        Some(origin) if origins.allows(origin) => Ok(true),
+        _ => Err(Refusal::Origin),
+    }
+}
+
+/// The client's first that is spoken here. Nothing offered: JSON, unnamed, so that generic tools work. Only unknown ones: refused.
+fn choose_subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refusal> {
+    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        return Ok(None);
+    }
+    if lists_exactly(headers, JSON) { Ok(Some(JSON)) } else { Err(Refusal::Subprotocol) }
+}
+
+/// Subprotocols are compared with their case (RFC 6455, 1.9).
+fn lists_exactly(headers: &HeaderMap, token: &str) -> bool {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|found| found.trim() == token)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::origin::Origin;
+
+    const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+
+    fn read(change: impl FnOnce(&mut Parts)) -> Result<(Option<&'static str>, bool), Refusal> {
+        let request = Request::builder()
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", KEY);
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        change(&mut parts);
+        let origins = Origins::new(vec![Origin::parse("https://app.example.com").unwrap()]);
+        Offer::read(&parts, &origins, Speech::Tidegate).map(|offer| (offer.subprotocol, offer.from_page))
+    }
+
+    fn with(name: &'static str, value: &'static str) -> Result<(Option<&'static str>, bool), Refusal> {
+        read(|parts| {
+            parts.headers.insert(name, value.parse().unwrap());
+        })
+    }
+
+    #[test]
+    fn what_rfc_6455_asks_for_is_asked_for() {
+        assert_eq!(read(|_| {}), Ok((None, false)));
+        assert_eq!(with("connection", "keep-alive, Upgrade"), Ok((None, false)));
+        assert_eq!(with("upgrade", "WebSocket"), Ok((None, false)));
+        assert_eq!(read(|parts| parts.method = Method::POST), Err(Refusal::Method));
+        assert_eq!(read(|parts| parts.version = Version::HTTP_10), Err(Refusal::Http10));
+        for (name, value) in [("upgrade", "h2c"), ("connection", "close"), ("sec-websocket-version", "8"), ("sec-websocket-version", "")] {
+            assert!(matches!(with(name, value), Err(Refusal::UpgradeRequired(_))), "{name}: {value}");
+        }
+        for key in
+            ["", "YWJj", "MDEyMzQ1Njc4OWFiY2RlZg", "MDEyMzQ1Njc4OWFiY2RlZh==", "MDEyMzQ1Njc4OWFiY2Rl*g==", "MDEyMzQ1Njc4OWFiY2RlZmc="]
+        {
+            assert!(matches!(with("sec-websocket-key", key), Err(Refusal::Malformed(_))), "{key}");
+        }
+        let twice =
+            |name: &'static str, value: &'static str| read(move |parts| assert!(parts.headers.append(name, value.parse().unwrap())));
+        assert!(matches!(twice("sec-websocket-key", KEY), Err(Refusal::Malformed(_))));
+        assert!(matches!(twice("sec-websocket-version", "13"), Err(Refusal::UpgradeRequired(_))));
+    }
+
+    #[test]
+    fn one_allowed_origin_or_none() {
+        assert_eq!(with("origin", "https://app.example.com"), Ok((None, true)));
+        assert_eq!(with("origin", "https://evil.example.com"), Err(Refusal::Origin));
+        assert_eq!(with("origin", "null"), Err(Refusal::Origin));
+        let two = read(|parts| {
+            parts.headers.append("origin", "https://app.example.com".parse().unwrap());
+            parts.headers.append("origin", "https://app.example.com".parse().unwrap());
+        });
+        assert_eq!(two, Err(Refusal::Origin));
+    }
+
+    #[test]
+    fn a_known_subprotocol_is_named_and_a_ticket_never() {
+        for (offered, chosen) in [
+            ("tidegate.v1.json", Ok((Some(JSON), false))),
+            ("tidegate.ticket.abc, tidegate.v1.json", Ok((Some(JSON), false))),
+            ("graphql-ws,tidegate.v1.json", Ok((Some(JSON), false))),
+            ("graphql-ws", Err(Refusal::Subprotocol)),
+            ("tidegate.ticket.abc", Err(Refusal::Subprotocol)),
+            ("TIDEGATE.V1.JSON", Err(Refusal::Subprotocol)),
+            ("", Err(Refusal::Subprotocol)),
+        ] {
+            assert_eq!(with("sec-websocket-protocol", offered), chosen, "{offered}");
+        }
+    }
+
+    #[test]
+    fn hints_are_short_and_clean() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(hints(&headers), None);
+        headers.insert("user-agent", "Mozilla/5.0 (X11; secret)".parse().unwrap());
+        headers.insert("via", "1.1 secret".parse().unwrap());
+        let expected = Hints { via: true, forwarded: false, agent: "Mozilla/5.0".into() };
+        assert_eq!(hints(&headers).as_deref(), Some(&expected));
+        headers.insert("user-agent", http::HeaderValue::from_bytes(&[b'a'; 4096]).unwrap());
+        assert_eq!(hints(&headers).unwrap().agent.len(), AGENT_CHARS);
+    }
+}
