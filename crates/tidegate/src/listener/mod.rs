@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use futures_util::FutureExt;
-use http::Request;
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -152,12 +152,20 @@ impl Greeting {
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            tower_service::Service::call(&mut app.clone(), request)
+            let answer = tower_service::Service::call(&mut app.clone(), request);
+            async move {
+                answer.await.map(|mut response| {
+                    // Not by turning keep-alive off: hyper would then add `close` to the 101 too, which strict clients refuse.
+                    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    response
+                })
+            }
         });
         let served = http1::Builder::new()
             // The deadline around everything has the head in it; hyper's own would only run beside it.
             .header_read_timeout(None)
-            .keep_alive(false)
             .max_buf_size(self.bounds.head_bytes.max(8192))
             .max_headers(self.bounds.fields)
             .serve_connection(TokioIo::new(stream), service)
