@@ -84,28 +84,30 @@ pub fn read_all(address: SocketAddr, sockets: usize) -> io::Result<()> {
         accepted.set_nonblocking(true)?;
         let mut stream = mio::net::TcpStream::from_std(accepted);
         poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
-        streams.push(stream);
+        streams.push(Some(stream));
     }
     let mut open = sockets;
     while open > 0 {
         poll.poll(&mut events, None)?;
         for event in &events {
-            loop {
-                match streams[event.token().0].read(&mut scratch) {
-                    Ok(0) => {
-                        open -= 1;
-                        break;
-                    }
-                    Ok(length) if length < scratch.len() => break,
-                    Ok(_) => {}
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                    Err(_) => {
-                        open -= 1;
-                        break;
-                    }
-                }
+            let slot = &mut streams[event.token().0];
+            if slot.as_mut().is_some_and(|stream| is_over(stream, &mut scratch, event.is_read_closed())) {
+                *slot = None;
+                open -= 1;
             }
         }
     }
     Ok(())
+}
+
+/// Reads what is there; whether that was the last. A short read means that no more bytes are there, but an end may be.
+fn is_over(stream: &mut mio::net::TcpStream, scratch: &mut [u8], ends: bool) -> bool {
+    loop {
+        match stream.read(scratch) {
+            Ok(0) => return true,
+            Ok(length) if length < scratch.len() && !ends => return false,
+            Ok(_) => {}
+            Err(e) => return e.kind() != ErrorKind::WouldBlock,
+        }
+    }
 }
