@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use tidegate_core::session::{Input, Push, Session, SubscriptionId};
 use tidegate_core::{Identity, Moment, Publication};
 use tokio::sync::Notify;
@@ -32,18 +33,18 @@ pub(crate) struct Facts {
     /// When the 101 was sent.
     pub(crate) opened: Moment,
     /// What the request's headers give away about the path.
-    pub(crate) hints: Option<Box<Hints>>,
+    pub(crate) hints: Hints,
 }
 
 /// What the request's headers give away about the path, for the log line of a lost connection. Never content, never a credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hints {
     /// `Via` was there.
     pub(crate) via: bool,
     /// `X-Forwarded-For` was there.
     pub(crate) forwarded: bool,
-    /// The first product of `User-Agent`, cut and cleaned.
-    pub(crate) agent: Box<str>,
+    /// The first product of `User-Agent`, cut and cleaned; most fit in place.
+    pub(crate) agent: SmallVec<[u8; 16]>,
 }
 
 /// What is behind the lock.

@@ -212,6 +212,10 @@ impl Driver {
                 self.port.lock().session.handle(self.clock.now(), Input::Unsent(unsent));
             }
             Output::Attach { subscription, ref channel, .. } => {
+                if self.attached.is_empty() {
+                    // Most sessions have one subscription, and a vector would begin with room for four.
+                    self.attached.reserve_exact(1);
+                }
                 self.attached.push((subscription, channel.clone()));
                 Arc::clone(&self.outside).perform(&self.port, output);
             }
