@@ -16,6 +16,8 @@ use tidegate_core::ChannelName;
 use tidegate_core::message::GapReason;
 use tidegate_core::session::{Ending, Notice, Output, SubscriptionId};
 
+use crate::clock::Clock;
+
 pub(crate) use driver::{Driver, Start};
 pub(crate) use frames::{Codec, publication_frame};
 pub use id::{ConnectionId, InvalidConnectionId};
@@ -25,6 +27,9 @@ pub(crate) use socket::{Foreign, Socket};
 
 /// What a connection needs from the rest of the gate. It knows no hub, no broker and no settings.
 pub(crate) trait Outside: Send + Sync + 'static {
+    /// What time it is.
+    fn clock(&self) -> Clock;
+
     /// Does what the session wants done, now or in a task that answers through the port.
     fn perform(self: Arc<Self>, port: &Arc<Port>, output: Output);
 
@@ -56,7 +61,8 @@ mod tests {
     fn an_idle_connection_is_small() {
         let (driver, port) = (size_of::<Driver>(), size_of::<Port>());
         println!("driver {driver}, port {port}");
-        assert!(driver <= 320, "{driver}");
+        // Up to here the task that runs it is two cache lines of 128 bytes.
+        assert!(driver <= 160, "{driver}");
         assert!(port <= 1024, "{port}");
     }
 }

@@ -12,10 +12,15 @@ use tidegate_core::{ChannelName, ChannelRule, CloseCode, ErrorCode};
 use super::Hub;
 use super::registry::Member;
 use crate::auth::Refused;
+use crate::clock::Clock;
 use crate::connection::{Outside, Port};
 use crate::request::Request;
 
 impl Outside for Hub {
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
     fn perform(self: Arc<Self>, port: &Arc<Port>, output: Output) {
         let task = Task { hub: Arc::clone(&self), port: Arc::clone(port) };
         match output {

@@ -174,7 +174,7 @@ fn open(hub: &Arc<Hub>, passed: Passed, socket: Socket, already_read: Bytes) {
         port.tell(now, departure(hub, now));
     }
     let outside: Arc<dyn Outside> = Arc::clone(hub) as _;
-    tokio::spawn(Driver::new(Start { socket, port: Arc::clone(&port), outside, clock: hub.clock, codec, already_read }));
+    tokio::spawn(Driver::new(Start { socket, port: Arc::clone(&port), outside, codec, already_read }));
     if let Some(serve) = raw {
         serve(RawSocket::new(port, hub.clock, Arc::clone(&hub.budget)));
     }

@@ -19,7 +19,9 @@ use self::writing::Unwritten;
 use super::frames::Codec;
 use super::raw::Inbox;
 use super::{Outside, Port, Socket};
-use crate::clock::Clock;
+
+/// When an alarm rings that is not set.
+const NEVER: Moment = Moment::from_ms(u64::MAX);
 
 /// Turns in a row before the other connections of the thread get theirs.
 const TURNS: usize = 4;
@@ -29,7 +31,6 @@ pub(crate) struct Driver {
     socket: Socket,
     port: Arc<Port>,
     outside: Arc<dyn Outside>,
-    clock: Clock,
     codec: Codec,
     /// What a write left over.
     unwritten: Option<Box<Unwritten>>,
@@ -39,18 +40,21 @@ pub(crate) struct Driver {
     unread: Option<Box<Bytes>>,
     /// The earliest timeout asked for since it last fired. Moved only forwards in time, so that most turns don't touch the wheel.
     alarm: Option<Pin<Box<Sleep>>>,
-    alarm_at: Option<Moment>,
-    attached: Vec<(SubscriptionId, ChannelName)>,
+    alarm_at: Moment,
+    /// What to take out of the hub at the end. Boxed: the task has to be small even for who never subscribes.
+    attached: Option<Box<Attached>>,
     read: Read,
     ending: Option<Ending>,
 }
+
+/// Most sessions have one subscription.
+type Attached = SmallVec<[(SubscriptionId, ChannelName); 1]>;
 
 /// What a driver begins with.
 pub(crate) struct Start {
     pub(crate) socket: Socket,
     pub(crate) port: Arc<Port>,
     pub(crate) outside: Arc<dyn Outside>,
-    pub(crate) clock: Clock,
     pub(crate) codec: Codec,
     /// What the HTTP server had read past the request.
     pub(crate) already_read: Bytes,
@@ -65,20 +69,19 @@ enum Step {
 
 impl Driver {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { socket, port, outside, clock, codec, already_read } = start;
+        let Start { socket, port, outside, codec, already_read } = start;
         let unread = (!already_read.is_empty()).then(|| Box::new(already_read));
         Self {
             socket,
             port,
             outside,
-            clock,
             codec,
             unwritten: None,
             unread,
             alarm: None,
-            alarm_at: None,
+            alarm_at: NEVER,
             unflushed: false,
-            attached: Vec::new(),
+            attached: None,
             read: Read::Open,
             ending: None,
         }
@@ -87,7 +90,7 @@ impl Driver {
     /// One look at everything. In the common case, a wake for something to write, it takes the lock four times: to look, to
     /// gather, to book what was written, and to go to sleep.
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
-        let now = self.clock.now();
+        let now = self.outside.clock().now();
         let (wants_read, wants_write) = {
             let state = self.port.lock();
             (state.session.wants_read(), state.session.wants_write())
@@ -143,13 +146,13 @@ impl Driver {
             self.arm(at);
         }
         // Once polled, it has the waker of this task, which never changes: it need not be asked again before its time.
-        let Some(alarm) = self.alarm.as_mut().filter(|_| is_new || self.alarm_at.is_some_and(|at| at <= now)) else {
+        let Some(alarm) = self.alarm.as_mut().filter(|_| is_new || self.alarm_at <= now) else {
             return Step::Idle;
         };
         if alarm.as_mut().poll(cx).is_pending() {
             return Step::Idle;
         }
-        self.alarm_at = None;
+        self.alarm_at = NEVER;
         let mut state = self.port.lock();
         if self.port.inbox().is_some_and(Inbox::is_full) {
             // The application holds up reading: silence is ours, not the peer's.
@@ -161,16 +164,16 @@ impl Driver {
 
     /// Whether the alarm as it is set would miss this moment.
     fn is_too_late(&self, at: Moment) -> bool {
-        self.alarm_at.is_none_or(|set| at < set)
+        at < self.alarm_at
     }
 
     fn arm(&mut self, at: Moment) {
-        let instant = self.clock.instant(at);
+        let instant = self.outside.clock().instant(at);
         match &mut self.alarm {
             Some(alarm) => alarm.as_mut().reset(instant),
             None => self.alarm = Some(Box::pin(tokio::time::sleep_until(instant))),
         }
-        self.alarm_at = Some(at);
+        self.alarm_at = at;
     }
 
     fn perform_outputs(&mut self, now: Moment) {
@@ -209,18 +212,17 @@ impl Driver {
             Output::Notice(notice) => self.outside.notice(&self.port, notice),
             Output::MeasureUnsent => {
                 let unsent = self.socket.unsent();
-                self.port.lock().session.handle(self.clock.now(), Input::Unsent(unsent));
+                self.port.lock().session.handle(self.outside.clock().now(), Input::Unsent(unsent));
             }
             Output::Attach { subscription, ref channel, .. } => {
-                if self.attached.is_empty() {
-                    // Most sessions have one subscription, and a vector would begin with room for four.
-                    self.attached.reserve_exact(1);
-                }
-                self.attached.push((subscription, channel.clone()));
+                let attached = self.attached.get_or_insert_default();
+                attached.push((subscription, channel.clone()));
                 Arc::clone(&self.outside).perform(&self.port, output);
             }
             Output::Detach { subscription, ref channel } => {
-                self.attached.retain(|(attached, _)| *attached != subscription);
+                if let Some(attached) = &mut self.attached {
+                    attached.retain(|(attached, _)| *attached != subscription);
+                }
                 Arc::clone(&self.outside).detach(&self.port, subscription, channel);
             }
             other => Arc::clone(&self.outside).perform(&self.port, other),
@@ -251,7 +253,7 @@ impl Future for Driver {
 impl Drop for Driver {
     /// However it ends, by its session, by a panic or with the runtime: nothing of it stays behind.
     fn drop(&mut self) {
-        let now = self.clock.now();
+        let now = self.outside.clock().now();
         let place = {
             let mut state = self.port.lock();
             state.end(&*self.outside);
@@ -261,7 +263,7 @@ impl Drop for Driver {
         if let Some(inbox) = self.port.inbox() {
             inbox.end();
         }
-        for (subscription, channel) in self.attached.drain(..) {
+        for (subscription, channel) in self.attached.take().into_iter().flat_map(|attached| *attached) {
             Arc::clone(&self.outside).detach(&self.port, subscription, &channel);
         }
         let age = now.since(self.port.facts().opened);
