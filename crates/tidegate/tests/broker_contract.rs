@@ -47,6 +47,16 @@ async fn a_directory_that_is_deleted_under_it_is_a_new_epoch() {
     tokio::time::timeout(TIME, contract::a_lost_log_is_a_new_epoch(&broker, lose)).await.expect("in time");
 }
 
+/// Only the files of the log, while its lock stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_deleted_under_it_are_a_new_epoch() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_owned();
+    let broker = open(EmbeddedSettings::fsync(&path)).await;
+    let lose = Box::pin(async move { std::fs::remove_file(path.join("0000000001.log")).expect("removed") });
+    tokio::time::timeout(TIME, contract::a_lost_log_is_a_new_epoch(&broker, lose)).await.expect("in time");
+}
+
 #[tokio::test]
 async fn a_closed_broker_says_so() {
     let directory = tempfile::tempdir().expect("a directory");

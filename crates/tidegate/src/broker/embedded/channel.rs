@@ -319,13 +319,15 @@ impl State {
         }
     }
 
-    /// Bytes of the log that are needed.
+    /// Bytes of the log that are needed. The last offset alone takes a record too.
     pub(super) fn disk(&self) -> u64 {
-        match &self.content {
+        const TOP_RECORD: u64 = 128;
+        let content = match &self.content {
             Content::Log(Log { groups: Some(groups), .. }) => groups.disk(),
             Content::Table(table) => table.disk(),
             Content::Log(_) | Content::Nothing => 0,
-        }
+        };
+        if self.top > 0 { content + TOP_RECORD } else { 0 }
     }
 
     fn log(&mut self, on_disk: bool) -> &mut Log {

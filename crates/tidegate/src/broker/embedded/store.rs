@@ -90,7 +90,9 @@ impl Store {
     /// Begins anew in an empty directory, with a new random number.
     pub(super) fn start_over(&mut self, log: u64) -> io::Result<()> {
         fs::create_dir_all(&self.directory)?;
-        self.lock = lock(&self.directory).map_err(|error| io::Error::other(error.to_string()))?;
+        if self.lock.metadata()?.nlink() == 0 {
+            self.lock = lock(&self.directory).map_err(|error| io::Error::other(error.to_string()))?;
+        }
         for (_, path) in segments(&self.directory)? {
             fs::remove_file(path)?;
         }
