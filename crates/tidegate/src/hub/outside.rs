@@ -45,7 +45,7 @@ impl Outside for Hub {
     }
 
     fn detach(self: Arc<Self>, port: &Port, subscription: SubscriptionId, channel: &ChannelName) {
-        if self.fanout.registry.leave(channel, port.id(), subscription)
+        if self.fanout.registry.leave(channel, port, subscription)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let channel = channel.clone();
@@ -208,7 +208,6 @@ impl Hub {
     /// The one line that a lost peer gets: what an operator needs to find the middlebox that cut it.
     fn log_silence(&self, port: &Port, last_sent_ago: Option<Duration>, last_received_ago: Duration, pings_unanswered: u32) {
         let facts = port.facts();
-        let hints = facts.hints.as_deref();
         tracing::warn!(
             connection = %port.id(),
             age_ms = self.clock.now().since(facts.opened).as_millis() as u64,
@@ -216,9 +215,9 @@ impl Hub {
             last_sent_ago_ms = last_sent_ago.map(|ago| ago.as_millis() as u64),
             last_received_ago_ms = last_received_ago.as_millis() as u64,
             pings_unanswered,
-            via = hints.is_some_and(|hints| hints.via),
-            forwarded = hints.is_some_and(|hints| hints.forwarded),
-            agent = hints.map(|hints| &*hints.agent),
+            via = facts.hints.via,
+            forwarded = facts.hints.forwarded,
+            agent = %String::from_utf8_lossy(&facts.hints.agent),
             "heartbeat timeout: the peer was not heard of"
         );
     }

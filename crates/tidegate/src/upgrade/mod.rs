@@ -39,7 +39,7 @@ struct Passed {
     address: Option<IpAddr>,
     place: Place,
     identity: Option<Arc<Identity>>,
-    hints: Option<Box<Hints>>,
+    hints: Hints,
     codec: Codec,
     raw: Option<ServeRaw>,
 }
