@@ -14,13 +14,7 @@ use crate::event::{Cursor, Entry, Gap, Message, Snapshot};
 pub(crate) enum Frame {
     Challenge,
     Welcome(Welcome),
-    Subscribed {
-        id: u64,
-        channel: Box<str>,
-        kind: ChannelKind,
-        position: Option<Cursor>,
-        recovery_none: bool,
-    },
+    Subscribed(Subscribed),
     Message(Message),
     Live {
         channel: Box<str>,
@@ -62,6 +56,18 @@ pub(crate) enum Frame {
     },
     /// Of a later version: ignored.
     Unknown,
+}
+
+/// A `subscribe` was accepted.
+#[derive(Debug)]
+pub(crate) struct Subscribed {
+    /// The command's.
+    pub(crate) id: u64,
+    pub(crate) channel: Box<str>,
+    pub(crate) kind: ChannelKind,
+    pub(crate) position: Option<Cursor>,
+    /// Nothing that was published before follows.
+    pub(crate) recovery_none: bool,
 }
 
 /// What a command that was done answers.
@@ -270,13 +276,13 @@ fn of_channel(kind: &str, fields: Fields<'_>) -> Result<Frame, String> {
             let data = if fields.deleted { data.unwrap_or_else(|| RawValue::NULL.to_owned()) } else { need(data, "data")? };
             Frame::Message(Message { channel, offset: fields.offset, id, key: fields.key, data, deleted: fields.deleted })
         }
-        "subscribed" => Frame::Subscribed {
+        "subscribed" => Frame::Subscribed(Subscribed {
             id: number(fields.id)?.ok_or("subscribed has no id")?,
             channel,
             kind: channel_kind(&need(fields.kind, "kind")?)?,
             position,
             recovery_none: fields.recovery.as_deref() == Some("none"),
-        },
+        }),
         "live" => Frame::Live { channel, offset: fields.offset },
         "snapshot" => {
             let (epoch, offset) = (need(fields.epoch, "epoch")?, need(fields.offset, "offset")?);
@@ -333,7 +339,7 @@ mod tests {
     #[test]
     fn null_data_is_data() {
         let frames = decode(r#"{"type":"message","channel":"a","data":null}"#).unwrap();
-        let [Frame::Message(message)] = &frames[..] else { panic!("{frames:?}") };
+        let [Frame::Message(message)] = frames.as_slice() else { panic!("{frames:?}") };
         assert_eq!(message.data.get(), "null");
         assert!(decode(r#"{"type":"message","channel":"a"}"#).is_err());
     }

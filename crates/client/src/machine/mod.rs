@@ -14,7 +14,7 @@ use crate::backoff::{Loss, close_name, retry_delay_ms};
 use crate::client::Credential;
 use crate::error::{Error, Stop};
 use crate::event::{Cursor, Event, Since};
-use crate::frame::{Frame, Reply, Say, Welcome, decode};
+use crate::frame::{Frame, Reply, Say, Subscribed, Welcome, decode};
 use link::{Link, Phase, STEP_MS};
 use outgoing::Outgoing;
 use subscriptions::{Heard, Subscriptions};
@@ -527,7 +527,9 @@ impl<R: FnMut() -> f64> Machine<R> {
             Frame::Message(message) => message.channel.clone(),
             Frame::Snapshot { snapshot, .. } => snapshot.channel.clone(),
             Frame::Gap { gap, .. } => gap.channel.clone(),
-            Frame::Subscribed { channel, .. } | Frame::Live { channel, .. } | Frame::Unsubscribed { channel, .. } => channel.clone(),
+            Frame::Subscribed(Subscribed { channel, .. }) | Frame::Live { channel, .. } | Frame::Unsubscribed { channel, .. } => {
+                channel.clone()
+            }
             _ => return,
         };
         let elsewhere =
@@ -537,7 +539,7 @@ impl<R: FnMut() -> f64> Machine<R> {
         let Some(link) = links.into_iter().flatten().find(|link| link.attempt == attempt) else { return };
         let Some(served) = link.served.get_mut(&channel) else { return };
         // What comes before `subscribed` belongs to an earlier subscription that has been given up.
-        let answers = matches!(&frame, Frame::Subscribed { id, .. } if *id == served.id);
+        let answers = matches!(&frame, Frame::Subscribed(answer) if answer.id == served.id);
         if served.state == link::Serving::Asked && !answers {
             return;
         }
@@ -547,12 +549,10 @@ impl<R: FnMut() -> f64> Machine<R> {
             Frame::Message(message) => subscriptions.message(served, heard, message, made),
             Frame::Live { offset, .. } => subscriptions.live(served, heard, &channel, offset, made),
             Frame::Snapshot { snapshot, more } => subscriptions.snapshot(served, heard, snapshot, more, made),
-            Frame::Subscribed { kind, position, recovery_none, .. } => {
-                subscriptions.subscribed(served, heard, &channel, kind, (position, recovery_none), made);
-            }
+            Frame::Subscribed(answer) => subscriptions.subscribed(served, heard, answer, made),
             Frame::Gap { gap, position } => {
-                let goes_on = subscriptions.gap(served, heard, gap, position, made);
-                if !goes_on {
+                let has_say = subscriptions.gap(served, heard, gap, position, made);
+                if !has_say {
                     link.served.remove(&channel);
                 }
             }
@@ -642,3 +642,6 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

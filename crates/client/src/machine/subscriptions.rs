@@ -9,7 +9,7 @@ use super::link::{Link, Served, Serving};
 use super::{Action, Actions};
 use crate::error::Stop;
 use crate::event::{Cursor, Event, Gap, Message, Since, Snapshot, Status};
-use crate::frame::{Say, Start};
+use crate::frame::{Say, Start, Subscribed};
 
 /// Ids of `event` messages remembered while two links overlap: an overlap lasts a second or so, twice a full server outbox at most.
 const REMEMBERED_IDS: usize = 2048;
@@ -152,19 +152,12 @@ impl Subscriptions {
         }
     }
 
-    pub(super) fn subscribed(
-        &mut self,
-        served: &mut Served,
-        heard: Heard,
-        channel: &str,
-        kind: ChannelKind,
-        (position, recovery_none): (Option<Cursor>, bool),
-        actions: &mut Actions,
-    ) {
-        let Some(wanted) = self.all.get_mut(channel) else { return };
+    pub(super) fn subscribed(&mut self, served: &mut Served, heard: Heard, answer: Subscribed, actions: &mut Actions) {
+        let Subscribed { channel, kind, position, recovery_none, .. } = answer;
+        let Some(wanted) = self.all.get_mut(&channel) else { return };
         if let Some(said) = wanted.kind.filter(|&said| said != kind) {
             let reason = format!("wrong_kind: {channel} is a channel of kind {}, not {}", kind.name(), said.name());
-            self.end(channel, Stop { code: None, reason: reason.into() }, actions);
+            self.end(&channel, Stop { code: None, reason: reason.into() }, actions);
             return;
         }
         wanted.kind = Some(kind);
