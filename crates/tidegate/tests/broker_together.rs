@@ -86,14 +86,14 @@ async fn many_publishers_and_readers_in_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_publishers_and_readers_on_disk() {
     let directory = tempfile::tempdir().expect("a directory");
-    many_publishers_and_readers(EmbeddedSettings::fsync(directory.path()), 200).await;
+    many_publishers_and_readers(EmbeddedSettings::fsync(directory.path()), 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_publishers_and_readers_on_disk_without_a_cache() {
     let directory = tempfile::tempdir().expect("a directory");
     let settings = EmbeddedSettings { memory_bytes: 400_000, segment_bytes: 64 * 1024, ..EmbeddedSettings::fsync(directory.path()) };
-    many_publishers_and_readers(settings, 200).await;
+    many_publishers_and_readers(settings, 60).await;
 }
 
 #[tokio::test]

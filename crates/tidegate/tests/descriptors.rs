@@ -60,4 +60,11 @@ async fn who_is_connected_does_not_notice_and_the_node_recovers() {
     while upgrade(server.address).await.is_none() {
         assert!(begun.elapsed() < Duration::from_secs(4), "it does not recover");
     }
+
+    let mut peer = Peer::open(server.address).await;
+    peer.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    peer.head().await;
+    let text = peer.rest().await;
+    let failed = text.lines().find_map(|line| line.strip_prefix("tidegate_accept_error_total")?.trim().parse().ok());
+    assert!(failed.is_some_and(|failed: u64| (1..100).contains(&failed)), "{failed:?}");
 }

@@ -468,3 +468,20 @@ async fn a_drain_tells_clients_of_the_protocol_before_it_closes_them() {
     stays.0.send(&frame(0x88, &payload)).await;
     assert_eq!(drained.await.unwrap(), tidegate::Drained { connections: 2, cut: 0 });
 }
+
+/// More commands at once than may be under way: the rest wait in the socket, and are taken up as answers are written.
+#[tokio::test]
+async fn commands_beyond_the_bound_wait_and_are_all_answered() {
+    let rig = rig(config(|session| session.limits.in_flight = 2)).await;
+    let mut client = Client::welcome(&rig).await;
+    let commands: Vec<u8> = (1..=500)
+        .flat_map(|id| frame(0x81, json!({ "type": "request", "id": id, "method": "echo", "data": id }).to_string().as_bytes()))
+        .collect();
+    client.0.send(&commands).await;
+    let mut answered = std::collections::BTreeSet::new();
+    while answered.len() < 500 {
+        let answer = client.next().await;
+        assert_eq!(answer["id"], answer["data"], "{answer}");
+        assert!(answered.insert(answer["id"].as_u64()), "answered twice: {answer}");
+    }
+}

@@ -194,10 +194,10 @@ async fn a_silent_peer_is_closed_and_freed() {
 
 #[tokio::test]
 async fn a_peer_that_answers_pings_is_kept() {
-    let heartbeat = HeartbeatSettings { ping: Duration::from_millis(50), ..HeartbeatSettings::default() };
+    let heartbeat = HeartbeatSettings { ping: Duration::from_millis(200), ..HeartbeatSettings::default() };
     let rig = Rig::echo(config(|session| session.heartbeat = heartbeat)).await;
     let mut peer = rig.connect().await;
-    for _ in 0..20 {
+    for _ in 0..8 {
         let Seen::Frame(0x89, payload) = peer.see().await else { panic!("not a ping") };
         peer.send(&frame(0x8a, &payload)).await;
     }

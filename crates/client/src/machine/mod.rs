@@ -548,10 +548,11 @@ impl<R: FnMut() -> f64> Machine<R> {
             Frame::Live { offset, .. } => subscriptions.live(served, heard, &channel, offset, made),
             Frame::Snapshot { snapshot, more } => subscriptions.snapshot(served, heard, snapshot, more, made),
             Frame::Subscribed { kind, position, recovery_none, .. } => {
-                subscriptions.subscribed(served, heard, &channel, kind, position, recovery_none, made);
+                subscriptions.subscribed(served, heard, &channel, kind, (position, recovery_none), made);
             }
             Frame::Gap { gap, position } => {
-                if !subscriptions.gap(served, heard, gap, position, made) {
+                let goes_on = subscriptions.gap(served, heard, gap, position, made);
+                if !goes_on {
                     link.served.remove(&channel);
                 }
             }

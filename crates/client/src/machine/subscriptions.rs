@@ -158,8 +158,7 @@ impl Subscriptions {
         heard: Heard,
         channel: &str,
         kind: ChannelKind,
-        position: Option<Cursor>,
-        recovery_none: bool,
+        (position, recovery_none): (Option<Cursor>, bool),
         actions: &mut Actions,
     ) {
         let Some(wanted) = self.all.get_mut(channel) else { return };

@@ -13,6 +13,7 @@ use futures_util::stream::poll_fn;
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use tidegate::{ErrorCode, Gate};
+use tokio::task::unconstrained;
 
 use super::answer::Refusal;
 use super::lines::{Line, Lines};
@@ -105,7 +106,8 @@ impl Work {
         false
     }
 
-    /// Begins one. It is polled at once, so that messages stand in line in the order in which they came.
+    /// Begins one. It is polled at once, so that messages stand in line in the order in which they came; unconstrained, since a
+    /// task whose turn has been long would otherwise find everything pending, and the line would be formed anew by chance.
     fn begin(&mut self, line: Line, context: &mut std::task::Context<'_>) {
         self.begun += 1;
         let publish = match line {
@@ -115,7 +117,7 @@ impl Work {
         };
         let gate = self.gate.clone();
         let sent: Pin<Box<dyn Future<Output = Outcome> + Send>> = match publish {
-            Ok(publish) => Box::pin(async move { send(&gate, publish).await }),
+            Ok(publish) => Box::pin(unconstrained(async move { send(&gate, publish).await })),
             Err(refusal) => Box::pin(std::future::ready(Err(refusal))),
         };
         let mut publishing = Box::pin(maybe_done(sent));

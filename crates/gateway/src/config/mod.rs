@@ -15,6 +15,8 @@ mod risks;
 mod schema;
 mod secret;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod values;
 

@@ -13,9 +13,7 @@ fn edits(left: &str, right: &str) -> usize {
     for (row, line) in rows.iter_mut().enumerate() {
         line[0] = row;
     }
-    for column in 0..=right.len() {
-        rows[0][column] = column;
-    }
+    rows[0] = (0..=right.len()).collect();
     for row in 1..=left.len() {
         for column in 1..=right.len() {
             let differs = usize::from(left[row - 1] != right[column - 1]);

@@ -88,10 +88,17 @@ impl Reader<'_> {
     }
 
     /// A setting of a table, or its default.
-    pub(crate) fn entry<T: Setting>(&mut self, entries: &BTreeMap<String, Node>, table: &str, name: &str, default: &str) -> Option<T> {
+    pub(crate) fn entry<T: Setting>(
+        &mut self,
+        (entries, around): (&BTreeMap<String, Node>, &Source),
+        table: &str,
+        name: &str,
+        default: &str,
+    ) -> Option<T> {
         let key = join(table, name.trim_start_matches("r#"));
         match entries.get(name.trim_start_matches("r#")) {
-            None => T::read(&Node { value: Value::Bare(default.to_owned()), source: Source::Default }, &key, self),
+            // What is missing and has no default is told where its table stands.
+            None => T::read(&Node { value: Value::Bare(default.to_owned()), source: around.clone() }, &key, self),
             Some(node) => {
                 self.sources.0.insert(key.clone(), node.source.clone());
                 T::read(node, &key, self)
@@ -139,7 +146,7 @@ macro_rules! section {
                 reader: &mut $crate::config::schema::Reader<'_>,
             ) -> Option<Self> {
                 let entries = reader.table(node, key, Self::KEYS)?;
-                $(let $key = reader.entry::<$type>(entries, key, stringify!($key), $default);)*
+                $(let $key = reader.entry::<$type>((entries, &node.source), key, stringify!($key), $default);)*
                 Some(Self { $($key: $key?,)* })
             }
         }

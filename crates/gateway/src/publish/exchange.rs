@@ -120,7 +120,7 @@ impl<'a> Exchange<'a> {
     fn gather(&mut self) -> Bytes {
         let mut chunk = BytesMut::new();
         while chunk.len() < CHUNK {
-            let Some(message) = self.window.to_send() else { break };
+            let Some(message) = self.window.next_to_send() else { break };
             chunk.extend_from_slice(message.as_bytes());
         }
         chunk.freeze()

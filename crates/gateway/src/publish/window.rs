@@ -34,7 +34,7 @@ impl Window {
     }
 
     /// The next message to send on this connection.
-    pub(super) fn to_send(&mut self) -> Option<&str> {
+    pub(super) fn next_to_send(&mut self) -> Option<&str> {
         let message = self.messages.get(self.sent)?;
         self.sent += 1;
         Some(message)
@@ -97,12 +97,12 @@ mod tests {
     fn what_is_not_acknowledged_is_sent_again_in_order() {
         let mut window = Window::default();
         ["a", "b", "c"].iter().for_each(|text| window.push((*text).to_owned()));
-        assert_eq!(window.to_send(), Some("a"));
-        assert_eq!(window.to_send(), Some("b"));
+        assert_eq!(window.next_to_send(), Some("a"));
+        assert_eq!(window.next_to_send(), Some("b"));
         assert!(window.acknowledge());
         window.rewind();
         assert!(!window.acknowledge(), "an answer before anything was sent answers nothing");
-        let again: Vec<String> = std::iter::from_fn(|| window.to_send().map(str::to_owned)).collect();
+        let again: Vec<String> = std::iter::from_fn(|| window.next_to_send().map(str::to_owned)).collect();
         assert_eq!(again, ["b", "c"]);
         assert!(window.refuse() && window.acknowledge() && window.is_empty());
         assert_eq!((window.acknowledged(), window.refused(), window.first_line()), (2, 1, 4));

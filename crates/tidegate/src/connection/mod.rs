@@ -26,10 +26,10 @@ pub(crate) use socket::{Foreign, Socket};
 /// What a connection needs from the rest of the gate. It knows no hub, no broker and no settings.
 pub(crate) trait Outside: Send + Sync + 'static {
     /// Does what the session wants done, now or in a task that answers through the port.
-    fn perform(&self, port: &Arc<Port>, output: Output);
+    fn perform(self: Arc<Self>, port: &Arc<Port>, output: Output);
 
     /// Takes a subscription out of the hub: the session ended without saying so itself.
-    fn detach(&self, port: &Port, subscription: SubscriptionId, channel: &ChannelName);
+    fn detach(self: Arc<Self>, port: &Port, subscription: SubscriptionId, channel: &ChannelName);
 
     /// Counts and logs.
     fn notice(&self, port: &Port, notice: Notice);
@@ -45,4 +45,18 @@ pub(crate) trait Outside: Send + Sync + 'static {
 
     /// The connection is over; its port answers nobody any more.
     fn ended(&self, port: &Port, age: Duration, ending: Ending);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every idle connection pays. The measured whole is in `tests/idle.rs`; this one says where it went when that fails.
+    #[test]
+    fn an_idle_connection_is_small() {
+        let (driver, port) = (size_of::<Driver>(), size_of::<Port>());
+        println!("driver {driver}, port {port}");
+        assert!(driver <= 320, "{driver}");
+        assert!(port <= 1024, "{port}");
+    }
 }

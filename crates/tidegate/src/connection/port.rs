@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use tidegate_core::session::{Input, Push, Session, SubscriptionId};
 use tidegate_core::{Identity, Moment, Publication};
 use tokio::sync::Notify;
 
-use super::ConnectionId;
 use super::raw::{Inbox, Sent};
+use super::{ConnectionId, Outside};
 use crate::admission::Place;
 
 /// A connection as the rest of the gate sees it.
@@ -32,18 +33,18 @@ pub(crate) struct Facts {
     /// When the 101 was sent.
     pub(crate) opened: Moment,
     /// What the request's headers give away about the path.
-    pub(crate) hints: Option<Box<Hints>>,
+    pub(crate) hints: Hints,
 }
 
 /// What the request's headers give away about the path, for the log line of a lost connection. Never content, never a credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hints {
     /// `Via` was there.
     pub(crate) via: bool,
     /// `X-Forwarded-For` was there.
     pub(crate) forwarded: bool,
-    /// The first product of `User-Agent`, cut and cleaned.
-    pub(crate) agent: Box<str>,
+    /// The first product of `User-Agent`, cut and cleaned; most fit in place.
+    pub(crate) agent: SmallVec<[u8; 16]>,
 }
 
 /// What is behind the lock.
@@ -54,6 +55,8 @@ pub(super) struct State {
     pub(super) driver: Option<Waker>,
     /// The socket takes no more: who only queues something need not wake the driver, the socket will.
     pub(super) blocked: bool,
+    /// Lanes that were behind when the driver last looked.
+    pub(super) lanes_behind: usize,
     /// End at once.
     pub(super) cut: bool,
     /// The driver is gone; nobody will take what is put in.
@@ -72,6 +75,7 @@ impl Port {
             session,
             driver: None,
             blocked: false,
+            lanes_behind: 0,
             cut: false,
             ended: false,
             place: Some(place),
@@ -105,8 +109,9 @@ impl Port {
             return Push::Ignored;
         }
         let push = state.session.deliver(now, subscription, publication);
-        let only_queued = matches!(push, Push::Queued | Push::Conflated | Push::Dropped(_) | Push::Full);
-        let sleeper = if push == Push::Ignored || only_queued && state.blocked { None } else { state.driver.take() };
+        let fell_behind = push == Push::Parked && state.session.lanes_behind() > state.lanes_behind;
+        let has_work = state.session.has_output() || fell_behind || !state.blocked && state.session.wants_write();
+        let sleeper = if has_work { state.driver.take() } else { None };
         drop(state);
         if let Some(sleeper) = sleeper {
             sleeper.wake();
@@ -204,8 +209,30 @@ impl Port {
 }
 
 impl State {
-    /// Lets publishers of `pause` channels go on.
-    pub(super) fn give_room(&mut self) {
+    /// Tells the outside what changed since the driver last looked, and lets publishers of `pause` channels go on.
+    pub(super) fn observe(&mut self, outside: &dyn Outside) {
+        outside.buffered(self.session.outbox_bytes());
+        self.tell_lanes_behind(outside, self.session.lanes_behind());
+        if self.room.is_some() && !self.session.wants_pause() {
+            self.give_room();
+        }
+    }
+
+    /// The driver is gone.
+    pub(super) fn end(&mut self, outside: &dyn Outside) {
+        self.ended = true;
+        self.tell_lanes_behind(outside, 0);
+        self.give_room();
+    }
+
+    fn tell_lanes_behind(&mut self, outside: &dyn Outside, now: usize) {
+        let before = std::mem::replace(&mut self.lanes_behind, now);
+        if now != before {
+            outside.lanes_behind(i64::try_from(now).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn give_room(&mut self) {
         if let Some(room) = self.room.take() {
             room.notify_waiters();
         }

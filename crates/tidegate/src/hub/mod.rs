@@ -25,7 +25,6 @@ use crate::request::HandleRequest;
 use crate::settings::Config;
 
 pub(crate) use fanout::FanOut;
-pub(crate) use outside::Wired;
 pub(crate) use shed::shed_when_over;
 
 /// Locks that order a channel's first subscribe and last unsubscribe at the broker; channels share them by hash.

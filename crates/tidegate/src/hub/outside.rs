@@ -15,17 +15,13 @@ use crate::auth::Refused;
 use crate::connection::{Outside, Port};
 use crate::request::Request;
 
-/// A gate's hub, as connections see it.
-#[derive(Clone)]
-pub(crate) struct Wired(pub(crate) Arc<Hub>);
-
-impl Outside for Wired {
-    fn perform(&self, port: &Arc<Port>, output: Output) {
-        let task = Task { hub: Arc::clone(&self.0), port: Arc::clone(port) };
+impl Outside for Hub {
+    fn perform(self: Arc<Self>, port: &Arc<Port>, output: Output) {
+        let task = Task { hub: Arc::clone(&self), port: Arc::clone(port) };
         match output {
             Output::Attach { subscription, channel, rule } => {
                 let member = Member { port: Arc::clone(port), subscription };
-                self.0.fanout.registry.join(&channel, &rule, member);
+                self.fanout.registry.join(&channel, &rule, member);
                 tokio::spawn(async move { task.attach(subscription, channel, rule).await });
             }
             Output::Fetch { subscription, channel, rule, since, limit } => {
@@ -48,22 +44,22 @@ impl Outside for Wired {
         }
     }
 
-    fn detach(&self, port: &Port, subscription: SubscriptionId, channel: &ChannelName) {
-        if self.0.fanout.registry.leave(channel, port.id(), subscription)
+    fn detach(self: Arc<Self>, port: &Port, subscription: SubscriptionId, channel: &ChannelName) {
+        if self.fanout.registry.leave(channel, port, subscription)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let (hub, channel) = (Arc::clone(&self.0), channel.clone());
-            runtime.spawn(async move { hub.unsubscribe_unless_wanted(&channel).await });
+            let channel = channel.clone();
+            runtime.spawn(async move { self.unsubscribe_unless_wanted(&channel).await });
         }
     }
 
     fn notice(&self, port: &Port, notice: Notice) {
-        let metrics = &self.0.metrics;
+        let metrics = &self.metrics;
         match notice {
             Notice::Closing { code, last_sent_ago, last_received_ago, pings_unanswered } => {
                 metrics.closed(code);
                 if code == CloseCode::HeartbeatTimeout {
-                    self.0.log_silence(port, last_sent_ago, last_received_ago, pings_unanswered);
+                    self.log_silence(port, last_sent_ago, last_received_ago, pings_unanswered);
                 } else {
                     tracing::debug!(connection = %port.id(), code = code.number(), "closing");
                 }
@@ -81,20 +77,20 @@ impl Outside for Wired {
     }
 
     fn gap_sent(&self, reason: GapReason) {
-        self.0.metrics.gap(reason);
+        self.metrics.gap(reason);
     }
 
     fn buffered(&self, bytes: usize) {
-        self.0.metrics.buffered(bytes);
+        self.metrics.buffered(bytes);
     }
 
     fn lanes_behind(&self, change: i64) {
-        self.0.metrics.lanes_behind.inc_by(change);
+        self.metrics.lanes_behind.inc_by(change);
     }
 
     fn ended(&self, port: &Port, age: Duration, ending: Ending) {
-        let metrics = &self.0.metrics;
-        self.0.connections.remove(port.id());
+        let metrics = &self.metrics;
+        self.connections.remove(port.id());
         metrics.connections_open.dec();
         if std::thread::panicking() {
             metrics.panic.inc();
@@ -212,7 +208,6 @@ impl Hub {
     /// The one line that a lost peer gets: what an operator needs to find the middlebox that cut it.
     fn log_silence(&self, port: &Port, last_sent_ago: Option<Duration>, last_received_ago: Duration, pings_unanswered: u32) {
         let facts = port.facts();
-        let hints = facts.hints.as_deref();
         tracing::warn!(
             connection = %port.id(),
             age_ms = self.clock.now().since(facts.opened).as_millis() as u64,
@@ -220,9 +215,9 @@ impl Hub {
             last_sent_ago_ms = last_sent_ago.map(|ago| ago.as_millis() as u64),
             last_received_ago_ms = last_received_ago.as_millis() as u64,
             pings_unanswered,
-            via = hints.is_some_and(|hints| hints.via),
-            forwarded = hints.is_some_and(|hints| hints.forwarded),
-            agent = hints.map(|hints| &*hints.agent),
+            via = facts.hints.via,
+            forwarded = facts.hints.forwarded,
+            agent = %String::from_utf8_lossy(&facts.hints.agent),
             "heartbeat timeout: the peer was not heard of"
         );
     }

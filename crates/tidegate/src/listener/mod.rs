@@ -11,7 +11,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use futures_util::FutureExt;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -152,12 +153,12 @@ impl Greeting {
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            tower_service::Service::call(&mut app.clone(), request)
+            let answered = tower_service::Service::call(&mut app.clone(), request);
+            async move { answered.await.map(ending) }
         });
         let served = http1::Builder::new()
             // The deadline around everything has the head in it; hyper's own would only run beside it.
             .header_read_timeout(None)
-            .keep_alive(false)
             .max_buf_size(self.bounds.head_bytes.max(8192))
             .max_headers(self.bounds.fields)
             .serve_connection(TokioIo::new(stream), service)
@@ -167,4 +168,13 @@ impl Greeting {
             tracing::debug!(%error, "request failed");
         }
     }
+}
+
+/// Says that the connection ends, unless it was upgraded. (hyper's `keep_alive(false)` would say it on a 101 too, in the very header
+/// in which clients look for exactly `Upgrade`.)
+fn ending<B>(mut response: Response<B>) -> Response<B> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }

@@ -24,7 +24,7 @@ use crate::admission::Place;
 use crate::auth::{Admitted, Denied, UpgradeRequest};
 use crate::connection::{Codec, ConnectionId, Driver, Facts, Foreign, Hints, Outside, Port, RawSocket, Socket, Start};
 use crate::drain::{Phase, departure};
-use crate::hub::{Hub, Wired};
+use crate::hub::Hub;
 
 use offer::Offer;
 pub(crate) use offer::Speech;
@@ -39,7 +39,7 @@ struct Passed {
     address: Option<IpAddr>,
     place: Place,
     identity: Option<Arc<Identity>>,
-    hints: Option<Box<Hints>>,
+    hints: Hints,
     codec: Codec,
     raw: Option<ServeRaw>,
 }
@@ -173,7 +173,7 @@ fn open(hub: &Arc<Hub>, passed: Passed, socket: Socket, already_read: Bytes) {
         // It passed the door while it was still open, and was not there when the slots were given out.
         port.tell(now, departure(hub, now));
     }
-    let outside: Arc<dyn Outside> = Arc::new(Wired(Arc::clone(hub)));
+    let outside: Arc<dyn Outside> = Arc::clone(hub) as _;
     tokio::spawn(Driver::new(Start { socket, port: Arc::clone(&port), outside, clock: hub.clock, codec, already_read }));
     if let Some(serve) = raw {
         serve(RawSocket::new(port, hub.clock, Arc::clone(&hub.budget)));

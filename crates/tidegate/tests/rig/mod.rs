@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 pub const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 
-/// A gate that serves `/` (raw echo) and `/ws` (the protocol) until it is dropped.
+/// A gate that serves `/` (raw echo), `/ws` (the protocol) and `/metrics` until it is dropped.
 pub struct Rig {
     pub gate: Gate,
     pub address: SocketAddr,
@@ -24,7 +24,9 @@ impl Rig {
     pub async fn start(gate: Gate) -> Self {
         let listener = Listener::bind("127.0.0.1:0", gate.config().upgrade).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = axum::Router::new().route("/", gate.raw(echo)).route("/ws", gate.route());
+        let metrics = gate.clone();
+        let metrics = axum::routing::get(async move || metrics.metrics().encode());
+        let app = axum::Router::new().route("/", gate.raw(echo)).route("/ws", gate.route()).route("/metrics", metrics);
         let serving = tokio::spawn({
             let gate = gate.clone();
             async move { gate.serve(listener, app).await }

@@ -330,7 +330,7 @@ impl State {
 
     fn log(&mut self, on_disk: bool) -> &mut Log {
         if !matches!(self.content, Content::Log(_)) {
-            self.content = Content::Log(Log::new(on_disk));
+            self.content = Content::Log(Log::new(self.top, on_disk));
         }
         match &mut self.content {
             Content::Log(log) => log,

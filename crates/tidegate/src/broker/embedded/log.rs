@@ -37,8 +37,9 @@ pub(super) enum Source {
 }
 
 impl Log {
-    pub(super) fn new(on_disk: bool) -> Self {
-        Self { first: 1, first_ms: None, ring: Ring::default(), groups: on_disk.then(Groups::default) }
+    /// A log whose first message is to be at this offset.
+    pub(super) fn new(first: u64, on_disk: bool) -> Self {
+        Self { first, first_ms: None, ring: Ring::default(), groups: on_disk.then(Groups::default) }
     }
 
     /// Lets go of what the rule does not keep. Gives how many messages that were.

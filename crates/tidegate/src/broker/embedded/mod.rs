@@ -56,6 +56,7 @@ use tidegate_core::{ChannelKind, ChannelName, ChannelRule, Position};
 
 use channel::{Terms, check};
 use files::Files;
+use queue::Gather;
 pub use settings::{Clock, EmbeddedSettings, OpenError};
 use shared::Shared;
 pub use stats::EmbeddedStats;
@@ -230,7 +231,7 @@ impl Drop for Closer {
 
 fn sweep_until_closed(shared: Arc<Shared>) {
     let mut sweep = Sweep::default();
-    while shared.queue.take(&mut Vec::new(), SWEEP) {
+    while shared.queue.take(&mut Vec::new(), SWEEP, Gather::default()) {
         sweep.step(&shared);
     }
 }

@@ -1,8 +1,8 @@
 //! Publishes on their way to the disk, bounded in bytes: whoever finds no room waits for it, in order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tidegate_core::Publication;
 use tidegate_core::broker::{BrokerError, Published};
 use tidegate_core::message::Publish;
@@ -32,6 +32,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Inner {
     requests: Vec<Request>,
+    /// The thread sleeps until so many wait.
+    wanted: usize,
     closed: bool,
 }
 
@@ -39,6 +41,14 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{} waiting", self.requests.len())
     }
+}
+
+/// Publishers that were answered together come again together, within microseconds. Waiting for them, for a fraction of what the
+/// last sync took, makes full batches of what would else be a batch of one and a batch of the rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gather {
+    pub(super) messages: usize,
+    pub(super) at_most: Duration,
 }
 
 /// What a request takes besides its bytes.
@@ -65,20 +75,33 @@ impl Queue {
             return Err(BrokerError::Closed);
         }
         inner.requests.push(request);
-        if inner.requests.len() == 1 {
+        if inner.requests.len() == inner.wanted {
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// Swaps everything that waits into `taken` (empty), waiting at most so long for the first. `false` when it is closed and empty.
-    pub(super) fn take(&self, taken: &mut Vec<Request>, wait: Duration) -> bool {
+    /// Swaps everything that waits into `taken` (empty), waiting at most so long for the first, and then for as many as the last
+    /// batch had. `false` when it is closed and empty.
+    pub(super) fn take(&self, taken: &mut Vec<Request>, wait: Duration, gather: Gather) -> bool {
         let mut inner = self.inner.lock();
-        if inner.requests.is_empty() && !inner.closed {
-            self.wake.wait_for(&mut inner, wait);
+        self.sleep(&mut inner, 1, wait);
+        if !inner.requests.is_empty() {
+            self.sleep(&mut inner, gather.messages, gather.at_most);
         }
         std::mem::swap(&mut inner.requests, taken);
         !(inner.closed && taken.is_empty())
+    }
+
+    fn sleep(&self, inner: &mut MutexGuard<'_, Inner>, wanted: usize, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        inner.wanted = wanted;
+        while inner.requests.len() < wanted && !inner.closed {
+            if self.wake.wait_until(inner, until).timed_out() {
+                break;
+            }
+        }
+        inner.wanted = 0;
     }
 
     /// Whether nothing waits.

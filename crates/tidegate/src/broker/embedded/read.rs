@@ -17,7 +17,8 @@ pub(super) fn places(reader: &mut Reader, stretch: &Stretch) -> io::Result<Vec<P
     let Stretch { group, from, to } = *stretch;
     let mut found = Vec::with_capacity(GROUP as usize);
     let mut place = group.run;
-    while !group.run.is_nowhere() && place.at < group.run.at + group.run_len {
+    // A run that is wholly before what is kept may be in a segment that is gone.
+    while from <= group.run_last && place.at < group.run.at + group.run_len {
         let record = reader.record(place)?;
         if (from..=to).contains(&record.offset) && record.offset <= group.run_last {
             found.push(place);

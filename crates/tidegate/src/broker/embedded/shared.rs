@@ -89,6 +89,9 @@ impl Shared {
             state.begin_epoch(self.channels.epoch());
         }
         self.expire_ids(&mut state, now_ms);
+        // Before the message too: whether a deletion that is too old was let go must not depend on when somebody looked last.
+        let dropped = state.expire(now_ms);
+        EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);
         let verdict = state.give(terms, publish, id, &self.memory);
         self.memory.settle(&mut state);
         Ok((state, verdict?))

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -62,8 +62,10 @@ impl Store {
         Ok(Place { segment: number, at: len + BATCH_HEADER as u32 })
     }
 
-    /// Writes a batch (the room for its header is in front of its records) and syncs it. When this fails, nothing of it counts.
-    pub(super) fn append(&mut self, batch: &mut [u8], records: usize) -> io::Result<()> {
+    /// Writes a batch (the room for its header is in front of its records) and syncs it. When this fails, nothing of it counts. Gives the time that the
+    /// sync took. Gives the time that the
+    /// sync took.
+    pub(super) fn append(&mut self, batch: &mut [u8], records: usize) -> io::Result<Duration> {
         let Some(active) = &mut self.active else { return Err(io::Error::other("no segment to append to")) };
         let bytes = u32::try_from(batch.len() - BATCH_HEADER).map_err(io::Error::other)?;
         let header = BatchHeader { sequence: self.sequence, bytes, records: records as u32 };
@@ -72,11 +74,12 @@ impl Store {
         active.file.write_all_at(batch, u64::from(active.len))?;
         let start = Instant::now();
         active.file.sync_data()?;
-        self.stats.synced(start.elapsed(), records, batch.len());
+        let took = start.elapsed();
+        self.stats.synced(took, records, batch.len());
         active.torn = false;
         active.len += batch.len() as u32;
         self.sequence += 1;
-        Ok(())
+        Ok(took)
     }
 
     /// Whether the file that is written is still in the directory. What goes into a deleted one would be lost.

@@ -50,7 +50,7 @@ pub(super) enum SnapshotPlan {
 
 /// The page of a channel that nobody published on: its whole history is empty.
 pub(super) fn empty_page(top: Position, oldest: Position, since: Since) -> Result<Page, HistoryError> {
-    let start = start(since, oldest, top, |missed| Some(missed))?;
+    let start = start(since, oldest, top, Some)?;
     Ok(Page { start: Position { offset: start, ..top }, messages: Vec::new(), top, more: false })
 }
 
@@ -77,7 +77,7 @@ fn log_page(state: &State, log: &Log, since: Since, limit: PageLimit, before_ms:
         return Ok(PagePlan::Trim(stretch));
     }
     let (oldest, top) = (state.position(log.first - 1), state.position(state.top));
-    let start = state.position(start(since, oldest, top, |missed| Some(missed))?);
+    let start = state.position(start(since, oldest, top, Some)?);
     Ok(match log.page(start.offset, state.top, limit) {
         Source::Memory(messages) => PagePlan::Ready(log_page_of(start, top, messages)),
         Source::Disk(stretches) => PagePlan::Log { start, top, stretches },

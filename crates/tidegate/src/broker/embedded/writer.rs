@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::channel::{Channel, Terms, Verdict};
 use super::cleaner::{self, Cleaner, Moves};
 use super::files::Place;
-use super::queue::Request;
+use super::queue::{Gather, Request};
 use super::record::{BATCH_HEADER, Record, RecordKind};
 use super::shared::Shared;
 use super::stats::EmbeddedStats;
@@ -22,6 +22,8 @@ type Answer = oneshot::Sender<Result<Published, BrokerError>>;
 
 /// Time between looks at what has become too old.
 const TICK: Duration = Duration::from_millis(500);
+/// The part of a sync's time that is spent on gathering the next batch, at most.
+const GATHER_PART: u32 = 8;
 /// A buffer that one large batch made larger than this is not kept.
 const BUFFER_KEPT: usize = 1024 * 1024;
 
@@ -36,6 +38,7 @@ pub(super) struct Writer {
     generation: u64,
     /// The last write failed: nothing is moved until one succeeds, and space is worth more.
     failing: bool,
+    gather: Gather,
 }
 
 /// A message that was given its offset and is in the batch.
@@ -68,13 +71,22 @@ enum Outcome {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, store: Store) -> Self {
         let generation = shared.channels.generation();
-        Self { shared, store, cleaner: Cleaner::default(), sweep: Sweep::default(), batch: Vec::new(), generation, failing: false }
+        Self {
+            shared,
+            store,
+            cleaner: Cleaner::default(),
+            sweep: Sweep::default(),
+            batch: Vec::new(),
+            generation,
+            failing: false,
+            gather: Gather::default(),
+        }
     }
 
     /// Runs until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let (mut requests, mut swept) = (Vec::new(), Instant::now());
-        while self.shared.queue.take(&mut requests, TICK) {
+        while self.shared.queue.take(&mut requests, TICK, self.gather) {
             let room = requests.iter().map(|request| request.room as usize).sum();
             if !requests.is_empty() || self.wants_batch() {
                 self.batch(&mut requests);
@@ -187,12 +199,15 @@ impl Writer {
         }
         let moves = self.moves(start, batch.given.is_empty());
         let records = batch.records + moves.as_ref().map_or(0, |moves| moves.records);
-        if records > 0
-            && let Err(error) = self.store.append(&mut self.batch, records)
-        {
-            let error = self.failed(&error);
-            self.take_back(batch, &error);
-            return false;
+        if records > 0 {
+            match self.store.append(&mut self.batch, records) {
+                Ok(took) => self.gather = Gather { messages: batch.given.len(), at_most: took / GATHER_PART },
+                Err(error) => {
+                    let error = self.failed(&error);
+                    self.take_back(batch, &error);
+                    return false;
+                }
+            }
         }
         (self.failing, self.generation) = (self.failing && records == 0, generation);
         if self.batch.capacity() > BUFFER_KEPT {

@@ -41,7 +41,6 @@ pub(crate) struct Driver {
     alarm: Option<Pin<Box<Sleep>>>,
     alarm_at: Option<Moment>,
     attached: Vec<(SubscriptionId, ChannelName)>,
-    lanes_behind: u32,
     read: Read,
     ending: Option<Ending>,
 }
@@ -80,33 +79,44 @@ impl Driver {
             alarm_at: None,
             unflushed: false,
             attached: Vec::new(),
-            lanes_behind: 0,
             read: Read::Open,
             ending: None,
         }
     }
 
+    /// One look at everything. In the common case, a wake for something to write, it takes the lock four times: to look, to
+    /// gather, to book what was written, and to go to sleep.
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
         let now = self.clock.now();
-        let read = self.read(cx, now);
-        self.perform_outputs(now);
-        let written = self.write(cx, now);
-        self.perform_outputs(now);
+        let (wants_read, wants_write) = {
+            let state = self.port.lock();
+            (state.session.wants_read(), state.session.wants_write())
+        };
+        let read = self.read(cx, now, wants_read);
+        let written = self.write(cx, now, wants_write);
         let rung = self.check_alarm(cx, now);
-        self.perform_outputs(now);
-        if [read, written, rung].contains(&Step::Moved) { Step::Moved } else { self.sleep_unless_work(cx) }
+        if [read, written, rung].contains(&Step::Moved) {
+            self.perform_outputs(now);
+            return Step::Moved;
+        }
+        self.sleep_unless_work(cx, now, wants_read)
     }
 
     /// Leaves the waker behind under the lock, so that nothing that comes after the last look is missed.
-    fn sleep_unless_work(&mut self, cx: &Context<'_>) -> Step {
+    fn sleep_unless_work(&mut self, cx: &Context<'_>, now: Moment, has_read: bool) -> Step {
         let port = Arc::clone(&self.port);
         let mut state = port.lock();
-        if let Some(output) = state.session.poll_output() {
+        state.observe(&*self.outside);
+        if state.cut || state.session.has_output() {
             drop(state);
-            self.perform(output);
+            self.perform_outputs(now);
             return Step::Moved;
         }
-        if state.cut || state.session.wants_write() && self.unwritten.is_none() && !state.blocked {
+        if state.session.wants_write() && self.unwritten.is_none() && !state.blocked {
+            return Step::Moved;
+        }
+        // What was written may have made room for another command: the socket has to be asked, or it will not wake us.
+        if !has_read && state.session.wants_read() {
             return Step::Moved;
         }
         // An alarm that came due earlier meanwhile has to be set before sleeping.
@@ -128,12 +138,14 @@ impl Driver {
 impl Driver {
     fn check_alarm(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
         let wanted = self.port.lock().session.poll_timeout();
-        if let Some(at) = wanted
-            && self.is_too_late(at)
-        {
+        let is_new = wanted.is_some_and(|at| self.is_too_late(at));
+        if let Some(at) = wanted.filter(|_| is_new) {
             self.arm(at);
         }
-        let Some(alarm) = self.alarm.as_mut().filter(|_| self.alarm_at.is_some()) else { return Step::Idle };
+        // Once polled, it has the waker of this task, which never changes: it need not be asked again before its time.
+        let Some(alarm) = self.alarm.as_mut().filter(|_| is_new || self.alarm_at.is_some_and(|at| at <= now)) else {
+            return Step::Idle;
+        };
         if alarm.as_mut().poll(cx).is_pending() {
             return Step::Idle;
         }
@@ -168,16 +180,12 @@ impl Driver {
         let mut outputs: SmallVec<[Output; 4]> = SmallVec::new();
         loop {
             let mut state = self.port.lock();
-            let (cut, lanes_behind) = (state.cut, state.session.lanes_behind());
-            self.outside.buffered(state.session.outbox_bytes());
-            if !state.session.wants_pause() {
-                state.give_room();
-            }
+            state.observe(&*self.outside);
+            let cut = state.cut;
             while let Some(output) = state.session.poll_output() {
                 outputs.push(output);
             }
             drop(state);
-            self.follow_lanes(lanes_behind);
             if cut {
                 return self.finish(Ending::Lost);
             }
@@ -204,22 +212,18 @@ impl Driver {
                 self.port.lock().session.handle(self.clock.now(), Input::Unsent(unsent));
             }
             Output::Attach { subscription, ref channel, .. } => {
+                if self.attached.is_empty() {
+                    // Most sessions have one subscription, and a vector would begin with room for four.
+                    self.attached.reserve_exact(1);
+                }
                 self.attached.push((subscription, channel.clone()));
-                self.outside.perform(&self.port, output);
+                Arc::clone(&self.outside).perform(&self.port, output);
             }
             Output::Detach { subscription, ref channel } => {
                 self.attached.retain(|(attached, _)| *attached != subscription);
-                self.outside.detach(&self.port, subscription, channel);
+                Arc::clone(&self.outside).detach(&self.port, subscription, channel);
             }
-            other => self.outside.perform(&self.port, other),
-        }
-    }
-
-    fn follow_lanes(&mut self, behind: usize) {
-        let behind = u32::try_from(behind).unwrap_or(u32::MAX);
-        if behind != self.lanes_behind {
-            self.outside.lanes_behind(i64::from(behind) - i64::from(self.lanes_behind));
-            self.lanes_behind = behind;
+            other => Arc::clone(&self.outside).perform(&self.port, other),
         }
     }
 }
@@ -250,8 +254,7 @@ impl Drop for Driver {
         let now = self.clock.now();
         let place = {
             let mut state = self.port.lock();
-            state.ended = true;
-            state.give_room();
+            state.end(&*self.outside);
             state.place.take()
         };
         drop(place);
@@ -259,9 +262,8 @@ impl Drop for Driver {
             inbox.end();
         }
         for (subscription, channel) in self.attached.drain(..) {
-            self.outside.detach(&self.port, subscription, &channel);
+            Arc::clone(&self.outside).detach(&self.port, subscription, &channel);
         }
-        self.follow_lanes(0);
         let age = now.since(self.port.facts().opened);
         self.outside.ended(&self.port, age, self.ending.unwrap_or(Ending::Lost));
     }

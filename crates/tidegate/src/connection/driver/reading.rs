@@ -33,8 +33,8 @@ pub(super) enum Read {
 }
 
 impl Driver {
-    pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
-        if self.ending.is_some() || !self.may_read() {
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Moment, wants_read: bool) -> Step {
+        if self.ending.is_some() || !self.may_read(wants_read) {
             return Step::Idle;
         }
         if let Some(mut rest) = self.unread.take() {
@@ -48,9 +48,9 @@ impl Driver {
         SCRATCH.with_borrow_mut(|scratch| self.read_into(cx, now, scratch))
     }
 
-    fn may_read(&self) -> bool {
+    fn may_read(&self, wants_read: bool) -> bool {
         match self.read {
-            Read::Open => self.port.lock().session.wants_read() && !self.port.inbox().is_some_and(Inbox::is_full),
+            Read::Open => wants_read && !self.port.inbox().is_some_and(Inbox::is_full),
             Read::Discarding => true,
             Read::Ended => false,
         }
@@ -86,7 +86,8 @@ impl Driver {
             self.port.lock().session.handle(now, Input::Frames { count: step.frames, assembling: self.codec.is_assembling() });
             let Some(received) = step.received else { break };
             self.take_received(received, now);
-            if !self.may_read() {
+            let wants_read = self.port.lock().session.wants_read();
+            if !self.may_read(wants_read) {
                 break;
             }
         }

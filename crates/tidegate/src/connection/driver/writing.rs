@@ -27,11 +27,11 @@ pub(super) struct Unwritten {
 }
 
 impl Driver {
-    pub(super) fn write(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
+    pub(super) fn write(&mut self, cx: &mut Context<'_>, now: Moment, wants_write: bool) -> Step {
         if self.ending.is_some() {
             return Step::Idle;
         }
-        if self.unwritten.is_none() && !self.port.lock().session.wants_write() {
+        if self.unwritten.is_none() && !wants_write {
             return self.flush(cx, now);
         }
         match self.socket.poll_writable(cx) {
@@ -99,22 +99,27 @@ impl Driver {
             self.unwritten = Some(Box::new(Unwritten { frames, done }));
         }
         self.wrote(cx, now, written);
-        Step::Moved
+        // What is left over needs the socket's waker, and so another turn.
+        if self.unwritten.is_some() { Step::Moved } else { Step::Idle }
     }
 
     fn wrote(&mut self, cx: &mut Context<'_>, now: Moment, bytes: usize) {
+        self.unflushed = self.unwritten.is_none() && self.socket.poll_flush(cx).is_pending();
+        let flushed = self.unwritten.is_none() && !self.unflushed;
         let mut state = self.port.lock();
         state.blocked = false;
         state.last_sent = now;
         state.session.handle(now, Input::Wrote(bytes));
+        if flushed {
+            state.session.handle(now, Input::Flushed);
+        }
         let has_room = state.session.has_room();
         drop(state);
         if has_room && let Some(inbox) = self.port.inbox() {
             inbox.give_room();
         }
-        if self.unwritten.is_none() {
-            self.unflushed = true;
-            self.flush(cx, now);
+        if flushed {
+            self.end_if_discarding(cx);
         }
     }
 
@@ -125,11 +130,15 @@ impl Driver {
         }
         self.unflushed = false;
         self.port.lock().session.handle(now, Input::Flushed);
+        self.end_if_discarding(cx);
+        Step::Moved
+    }
+
+    /// A failed connection is ended by us: the peer sees our close frame and the end at once (RFC 6455, 7.1.7).
+    fn end_if_discarding(&mut self, cx: &mut Context<'_>) {
         if self.read == Read::Discarding {
-            // A failed connection is ended by us: the peer sees our close frame and the end at once (RFC 6455, 7.1.7).
             let _ = self.socket.poll_shutdown(cx);
         }
-        Step::Moved
     }
 
     fn blocked(&mut self, now: Moment) -> Step {

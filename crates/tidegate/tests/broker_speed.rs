@@ -1,0 +1,125 @@
+//! How fast the embedded broker publishes, beside what the same disk gives a bare file in the same run.
+//!
+//! `cargo test --release -p tidegate --test broker_speed -- --ignored --nocapture`
+
+mod broker_support;
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use broker_support::{log_rule, message, name, open};
+use tidegate::broker::{Embedded, EmbeddedSettings};
+use tidegate_core::broker::Broker;
+
+const DATA: usize = 256;
+/// One of them, then the other, for so long each.
+const SLICE: Duration = Duration::from_millis(300);
+const SLICES: usize = 10;
+
+/// User and system time of this process. The kernel counts it in hundredths of a second.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Messages, and the time and processor time they took.
+#[derive(Default)]
+struct Speed {
+    messages: f64,
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+impl Speed {
+    fn add(&mut self, messages: u64, start: Instant, cpu: f64) {
+        self.messages += messages as f64;
+        self.seconds += start.elapsed().as_secs_f64();
+        self.cpu_seconds += cpu_seconds() - cpu;
+    }
+
+    fn per_second(&self) -> f64 {
+        self.messages / self.seconds
+    }
+
+    fn per_cpu_second(&self) -> f64 {
+        self.messages / self.cpu_seconds.max(0.01)
+    }
+}
+
+/// Appends batches of so many records to a file and syncs each.
+fn bare(speed: &mut Speed, file: &mut File, in_flight: usize) {
+    // As long as the broker's records: data, name, header.
+    let batch = vec![b'x'; in_flight * (DATA + 8 + 52)];
+    let (start, cpu, mut messages) = (Instant::now(), cpu_seconds(), 0);
+    while start.elapsed() < SLICE {
+        file.write_all(&batch).expect("written");
+        file.sync_data().expect("synced");
+        messages += in_flight as u64;
+    }
+    speed.add(messages, start, cpu);
+}
+
+/// So many publishers, each waiting for its answer.
+async fn publishers(speed: &mut Speed, broker: &Arc<Embedded>, in_flight: usize) {
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let tasks: Vec<_> = (0..in_flight)
+        .map(|publisher| {
+            let broker = broker.clone();
+            tokio::spawn(async move {
+                let (rule, channel) = (log_rule(100_000), name(&format!("bench:{}", publisher % 16)));
+                let data = bytes::Bytes::from(vec![b'x'; DATA]);
+                let mut messages = 0u64;
+                while start.elapsed() < SLICE {
+                    broker.publish(&rule, message(&channel, None, data.clone())).await.expect("published");
+                    messages += 1;
+                }
+                messages
+            })
+        })
+        .collect();
+    let mut messages = 0;
+    for task in tasks {
+        messages += task.await.expect("no panic");
+    }
+    speed.add(messages, start, cpu);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: measures for half a minute; the figures mean something on a quiet machine and with --release"]
+async fn speed_beside_a_bare_file() {
+    let memory = Arc::new(open(EmbeddedSettings::default()).await);
+    for in_flight in [1, 16] {
+        let mut speed = Speed::default();
+        for _ in 0..SLICES {
+            publishers(&mut speed, &memory, in_flight).await;
+        }
+        println!("memory {in_flight:>5} in flight: {:>9.0}/s {:>9.0} per CPU second", speed.per_second(), speed.per_cpu_second());
+    }
+    for in_flight in [1, 16, 256, 1024] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let broker = Arc::new(open(EmbeddedSettings::fsync(directory.path().join("log"))).await);
+        let mut file = OpenOptions::new().create(true).append(true).open(directory.path().join("bare")).expect("opened");
+        let (mut raw, mut speed) = (Speed::default(), Speed::default());
+        // In turns, since the disk's mood changes.
+        for _ in 0..SLICES {
+            tokio::task::block_in_place(|| bare(&mut raw, &mut file, in_flight));
+            publishers(&mut speed, &broker, in_flight).await;
+        }
+        let stats = broker.stats();
+        let batches = stats.batches.load(Ordering::Relaxed).max(1);
+        println!(
+            "fsync {in_flight:>6} in flight: {:>9.0}/s {:>9.0} per CPU second; bare file {:>9.0}/s: {:.2}; {} a batch, sync {} µs",
+            speed.per_second(),
+            speed.per_cpu_second(),
+            raw.per_second(),
+            speed.per_second() / raw.per_second(),
+            stats.appends.load(Ordering::Relaxed) / batches,
+            stats.sync_us_total.load(Ordering::Relaxed) / batches,
+        );
+    }
+}
