@@ -101,11 +101,16 @@ impl Decoder {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let mut unfinished = self.unfinished.take().unwrap_or_default();
-        let result = self.advance(&mut unfinished, bytes);
-        if matches!(result, Ok(None)) || unfinished.message.is_some() {
-            self.unfinished = Some(unfinished);
+        let keeps = |result: &Result<Option<Event>, Violation>, rest: &Unfinished| matches!(result, Ok(None)) || rest.message.is_some();
+        if let Some(mut unfinished) = self.unfinished.take() {
+            let result = self.advance(&mut unfinished, bytes);
+            self.unfinished = keeps(&result, &unfinished).then_some(unfinished);
+            return result;
         }
+        // Most messages come whole: then the state never leaves the stack.
+        let mut unfinished = Unfinished::default();
+        let result = self.advance(&mut unfinished, bytes);
+        self.unfinished = keeps(&result, &unfinished).then(|| Box::new(unfinished));
         result
     }
 
@@ -207,7 +212,7 @@ impl Decoder {
         match frame.opcode {
             OpCode::Ping => Ok(Some(Event::Ping(std::mem::take(&mut unfinished.control).into()))),
             OpCode::Pong => Ok(Some(Event::Pong(std::mem::take(&mut unfinished.control).into()))),
-            OpCode::Close => close::parse(&unfinished.control).map(|close| Some(Event::Close(close))),
+            OpCode::Close => close::parse(&std::mem::take(&mut unfinished.control)).map(|close| Some(Event::Close(close))),
             OpCode::Continuation | OpCode::Text | OpCode::Binary if !frame.fin => Ok(None),
             OpCode::Continuation | OpCode::Text | OpCode::Binary => {
                 let message = unfinished.message.take().ok_or(Violation::Fragmentation)?;

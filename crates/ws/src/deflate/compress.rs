@@ -26,10 +26,10 @@ impl Compressor {
             let (read, held) = (usize::try_from(self.inner.total_in()).ok()?, output.len());
             self.inner.compress_vec(payload.get(read..)?, &mut output, FlushCompress::Sync).ok()?;
             let done = usize::try_from(self.inner.total_in()).ok()? == payload.len();
-            if done && output.len() < output.capacity() {
+            if done && (output.len() < output.capacity() || output.len() == held) {
                 break;
             }
-            if output.len() >= payload.len() || done && output.len() == held {
+            if output.len() >= payload.len() {
                 return None;
             }
             output.reserve(output.len().max(256));

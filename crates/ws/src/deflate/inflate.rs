@@ -8,6 +8,9 @@ use crate::{Role, Violation};
 /// Output is made in steps of this size, so that a bomb is noticed after one of them.
 const STEP_BYTES: usize = 8 * 1024;
 
+/// No bytes, compressed with the fixed codes and marked as the last (RFC 1951, 3.2.6).
+const EMPTY_LAST_BLOCK: [u8; 2] = [3, 0];
+
 /// The inflating side of a connection.
 #[derive(Debug)]
 pub(crate) struct Inflater {
@@ -44,7 +47,7 @@ impl Inflater {
                 return if input.iter().all(|&byte| byte == 0 || byte == 0xff) { Ok(()) } else { Err(Violation::Deflate) };
             }
             // One byte more than allowed is enough to know.
-            let room = (limit + 1).saturating_sub(output.len()).min(STEP_BYTES);
+            let room = limit.saturating_add(1).saturating_sub(output.len()).min(STEP_BYTES);
             let (read, written) = (window.total_in(), window.total_out());
             let status = window.decompress(input, &mut step[..room], FlushDecompress::Sync).map_err(|_| Violation::Deflate)?;
             let used = usize::try_from(window.total_in() - read).unwrap_or(0);
@@ -68,7 +71,14 @@ impl Inflater {
     pub(crate) fn finish(&mut self, output: &mut Vec<u8>, limit: usize) -> Result<(), Violation> {
         self.inflate(&TAIL, output, limit)?;
         if !self.keep_window {
+            if !self.ended {
+                // Between two blocks this ends the data; within a block that broke off it does not.
+                self.inflate(&EMPTY_LAST_BLOCK, output, limit)?;
+            }
             self.window = None;
+            if !std::mem::take(&mut self.ended) {
+                return Err(Violation::Deflate);
+            }
         } else if self.ended
             && let Some(window) = &mut self.window
         {
