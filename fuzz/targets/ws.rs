@@ -41,10 +41,9 @@ pub(crate) fn inflate(input: &[u8]) {
     match (&events[..], violation) {
         ([Event::Binary(data)], None) => {
             assert!(data.len() <= LIMIT);
-            // With a window to keep, a block that breaks off can't be told from one that goes on in the next message.
-            if deflate.server_no_context_takeover {
-                let reference = puff::inflate(&[payload, &TAIL].concat());
-                assert_eq!(reference.map(|(data, _)| data).as_deref(), Some(&data[..]));
+            // A block that breaks off can end by chance in what is put behind it: there the reference has nothing to say.
+            if let Some((reference, _)) = puff::inflate(&[payload, &TAIL].concat()) {
+                assert_eq!(reference, data.to_vec());
             }
             let small = Compressor::new(9 + cut % 7).compress(data);
             assert_eq!(

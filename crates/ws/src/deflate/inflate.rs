@@ -73,7 +73,9 @@ impl Inflater {
         if !self.keep_window {
             if !self.ended {
                 // Between two blocks this ends the data; within a block that broke off it does not.
+                let inflated = output.len();
                 self.inflate(&EMPTY_LAST_BLOCK, output, limit)?;
+                self.ended &= output.len() == inflated;
             }
             self.window = None;
             if !std::mem::take(&mut self.ended) {
