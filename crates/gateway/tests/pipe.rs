@@ -1,5 +1,7 @@
 //! `tidegate publish | tidegate subscribe` through the real gateway, which is killed in the middle.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod rig;
 
 use std::fs::File;
