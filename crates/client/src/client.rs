@@ -101,7 +101,8 @@ impl Builder {
 }
 
 impl Client {
-    /// Begins to build a client of the gateway at this address, as `wss://live.example.com/ws`.
+    /// Begins to build a client of the gateway at this address, as `ws://127.0.0.1:8000/ws`. TLS is not in this version yet: put a
+    /// proxy of this machine in front of a `wss://` address.
     pub fn builder(url: impl Into<String>) -> Builder {
         Builder { url: url.into(), source: None }
     }

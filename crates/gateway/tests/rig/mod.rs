@@ -1,5 +1,6 @@
 //! The real binary on ports and in a folder of its own, ended with the test.
 #![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::io::{Read, Write};
