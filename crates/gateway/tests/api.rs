@@ -1,10 +1,6 @@
 //! The HTTP API of the real binary: streamed publishing, and who may use it.
 
-<<<<<<< HEAD
-#![allow(clippy::unwrap_used, reason = "a test")]
-=======
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
->>>>>>> gateway
 
 mod rig;
 

@@ -1,10 +1,6 @@
 //! Starting, reloading and leaving, as the operating system sees it.
 
-<<<<<<< HEAD
-#![allow(clippy::unwrap_used, reason = "a test")]
-=======
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
->>>>>>> gateway
 
 mod rig;
 

@@ -1,10 +1,6 @@
 //! `tidegate publish | tidegate subscribe` through the real gateway, which is killed in the middle.
 
-<<<<<<< HEAD
-#![allow(clippy::unwrap_used, reason = "a test")]
-=======
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
->>>>>>> gateway
 
 mod rig;
 
