@@ -182,7 +182,7 @@ test('the log follows its end until the reader scrolls up', async () => {
 
 test('it is a page for everybody: names, widths, and nothing from elsewhere', async () => {
   const response = await page.reload()
-  expect(response!.headers()['content-security-policy']).toContain("default-src 'self'")
+  expect(response!.headers()['content-security-policy']).toContain("default-src 'none'")
   for (const width of [320, 390, 768, 1024, 1920]) {
     await page.setViewportSize({ width, height: 900 })
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
