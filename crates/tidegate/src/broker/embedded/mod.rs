@@ -17,7 +17,7 @@
 //!
 //! # The log
 //! One log for all channels rather than a store with keys: a batch of messages is one write and one fdatasync, and a write that fails
-//! (a full disk) is cut off again, so that the next one can succeed without anything being opened anew. See [`record`] for its bytes.
+//! (a full disk) is cut off again, so that the next one can succeed without anything being opened anew. See the module `record` for its bytes.
 
 mod channel;
 mod channels;
