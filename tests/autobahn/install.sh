@@ -12,7 +12,7 @@ done
 [ -n "$python" ] || exit 3
 
 mkdir -p "$dir"
-"$python" -m pip install -q --no-python-version-warning --target "$dir/virtualenv" 'virtualenv==20.15.1'    # the last one that makes Python 2.7 environments
+"$python" -m pip install -q --target "$dir/virtualenv" 'virtualenv==20.15.1'    # the last one that makes Python 2.7 environments
 PYTHONPATH=$dir/virtualenv "$python" -m virtualenv -q "$dir/venv27"
-"$dir/venv27/bin/pip" install -q --no-python-version-warning autobahntestsuite==25.10.1
+"$dir/venv27/bin/pip" install -q autobahntestsuite==25.10.1
 "$dir/venv27/bin/wstest" --help >/dev/null
