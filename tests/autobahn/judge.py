@@ -29,7 +29,7 @@ def main():
         said = f"case {name}: {result['behavior']}, close {result['behaviorClose']} ({result['remoteCloseCode']})"
         lenient = result["behavior"] == "NON-STRICT" and result["behaviorClose"] in GOOD
         if not good and (name in known or lenient):
-            deviating.append(f"known: {said}: {known.get(name, known["3.2"])}")
+            deviating.append(f"known: {said}: {known.get(name, known['3.2'])}")
         elif not good:
             bad.append(said)
     for section in sorted(sections):
