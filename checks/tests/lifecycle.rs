@@ -110,7 +110,6 @@ fn churn(times: usize) {
 
 /// A machine that sleeps: the gateway could not read the pongs, so it must not hold their absence against the clients.
 #[test]
-#[ignore = "long: fails today, timers are looked at before sockets after a freeze"]
 fn a_frozen_gateway_keeps_its_clients_when_it_thaws() {
     let gateway = Gateway::setup().set("heartbeat.ping", "1s").start();
     let mut witness = Witness::default();

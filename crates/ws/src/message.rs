@@ -56,7 +56,8 @@ impl Message {
 
     /// The last frame is there.
     pub(crate) fn finish(mut self, inflater: &mut Inflater, limit: usize) -> Result<Event, Violation> {
-        if self.compressed {
+        // No bytes at all are an empty message to most peers, though the strict form of it is a single zero (RFC 7692, 7.2.3.6).
+        if self.compressed && self.received > 0 {
             inflater.finish(&mut self.data, limit)?;
         }
         self.check_text()?;

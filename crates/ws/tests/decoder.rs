@@ -118,6 +118,14 @@ fn the_limit_itself_is_allowed() {
 }
 
 #[test]
+fn an_empty_compressed_message_is_empty_either_way() {
+    for payload in [&b""[..], &[0]] {
+        let (events, violation) = decode(1024, true, &frame(0xc1, payload), &[1]);
+        assert_eq!((events, violation), (vec![Event::Text("".into())], None));
+    }
+}
+
+#[test]
 fn a_bomb_is_refused_after_the_limit() {
     let zeros = vec![0; 64 << 20];
     let small = Compressor::new(15).compress(&zeros).unwrap();

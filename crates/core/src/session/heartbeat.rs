@@ -24,8 +24,9 @@ pub(super) struct Heartbeat {
     pings: u32,
     /// Pings since the last pong.
     unanswered: u32,
-    /// A protocol ping waits to be written.
+    /// A protocol ping waits to be written, and since when.
     due: bool,
+    due_since: Moment,
     app_ping_open: bool,
     eaten_told: bool,
     /// Whether silence is the peer's: we read.
@@ -44,6 +45,7 @@ impl Heartbeat {
             pings: 0,
             unanswered: 0,
             due: false,
+            due_since: now,
             app_ping_open: false,
             eaten_told: false,
             listening: true,
@@ -68,6 +70,13 @@ impl Heartbeat {
 
     pub(super) fn spoke(&mut self, now: Moment) {
         self.spoken = now;
+    }
+
+    fn ask(&mut self, now: Moment) {
+        self.due = true;
+        self.due_since = now;
+        self.pings = self.pings.wrapping_add(1);
+        self.unanswered = self.unanswered.saturating_add(1);
     }
 
     /// The ping that waits, if one does.
@@ -171,9 +180,7 @@ impl Session {
         }
         // One that has not been written yet will do; a second behind it would tell the peer nothing.
         if !self.heartbeat.due {
-            self.heartbeat.due = true;
-            self.heartbeat.pings = self.heartbeat.pings.wrapping_add(1);
-            self.heartbeat.unanswered = self.heartbeat.unanswered.saturating_add(1);
+            self.heartbeat.ask(now);
         }
         self.schedule_ping(now);
     }
@@ -196,6 +203,16 @@ impl Session {
         let deadline = self.heartbeat.alive + self.settings.heartbeat.dead_after();
         if deadline > now {
             return self.timers.set(Timer::Dead, deadline);
+        }
+        // A process that was frozen sent no pings: the silence is not the peer's fault until it has been asked, unless what
+        // asks has waited for the peer to take bytes.
+        let half = self.settings.heartbeat.ping / 2;
+        let is_stuck = self.heartbeat.due && self.heartbeat.due_since + half <= now;
+        if self.heartbeat.unanswered < self.settings.heartbeat.missed && !is_stuck {
+            if !self.heartbeat.due {
+                self.heartbeat.ask(now);
+            }
+            return self.timers.set(Timer::Dead, now + half);
         }
         self.close(now, CloseCode::HeartbeatTimeout, None, None);
     }

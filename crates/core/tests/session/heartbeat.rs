@@ -72,6 +72,29 @@ fn a_skipped_ping_comes_an_interval_after_the_last_traffic() {
 }
 
 #[test]
+fn a_process_that_was_frozen_asks_before_it_judges() {
+    for answers in [true, false] {
+        let mut bench = Bench::new(settings());
+        bench.write();
+        bench.outputs();
+        // One jump: no timer was looked at meanwhile, and so no ping was sent.
+        bench.now = bench.now + secs(600);
+        bench.handle(Input::Timeout);
+        assert_eq!(pings(&bench.write()), 1);
+        assert_eq!(bench.closing(), None);
+        if answers {
+            bench.handle(Input::Frames { count: 1, assembling: false });
+            bench.handle(Input::PeerPong);
+        }
+        for _ in 0..30 {
+            bench.pass(secs(1));
+            bench.write();
+        }
+        assert_eq!(bench.closing().is_none(), answers);
+    }
+}
+
+#[test]
 fn a_silent_peer_is_closed_once_then_cut() {
     let mut bench = Bench::new(settings());
     bench.write();

@@ -37,6 +37,9 @@ impl Driver {
         if self.ending.is_some() || !self.may_read(wants_read) {
             return Step::Idle;
         }
+        if self.unread.is_some() && self.answers_wait() {
+            return Step::Moved;
+        }
         if let Some(mut rest) = self.unread.take() {
             let taken = self.take_in(&rest, now);
             rest.advance(taken);
@@ -46,6 +49,12 @@ impl Driver {
             return if taken > 0 { Step::Moved } else { Step::Idle };
         }
         SCRATCH.with_borrow_mut(|scratch| self.read_into(cx, now, scratch))
+    }
+
+    /// Answers go out before more is taken in, as long as the socket takes them: so each of several pings gets its pong.
+    fn answers_wait(&self) -> bool {
+        let state = self.port.lock();
+        self.unwritten.is_none() && !state.blocked && state.session.wants_write()
     }
 
     fn may_read(&self, wants_read: bool) -> bool {
@@ -85,7 +94,11 @@ impl Driver {
             frames += step.frames;
             self.port.lock().session.handle(now, Input::Frames { count: step.frames, assembling: self.codec.is_assembling() });
             let Some(received) = step.received else { break };
+            let is_ping = matches!(received, Received::Ping(_));
             self.take_received(received, now);
+            if is_ping && self.answers_wait() {
+                break;
+            }
             let wants_read = self.port.lock().session.wants_read();
             if !self.may_read(wants_read) {
                 break;
