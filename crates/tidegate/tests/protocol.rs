@@ -154,6 +154,26 @@ async fn what_is_published_arrives_at_every_subscriber_in_order() {
     assert_eq!(rig.metric("tidegate_outbound_bytes"), 0.0, "nothing waits any more");
 }
 
+/// Commands that are under way together go to the broker as they came, on however many threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn publishes_of_one_connection_keep_their_order() {
+    const MESSAGES: u64 = 4_000;
+    let rig = rig(config(|_| {})).await;
+    let mut reader = Client::welcome(&rig).await;
+    reader.subscribe_live("l:order").await;
+    let mut writer = Client::welcome(&rig).await;
+    for first in (1..=MESSAGES).step_by(20) {
+        let batch = (first..first + 20).map(|id| json!({ "type": "publish", "id": id, "channel": "l:order", "data": id }));
+        writer.say(batch.collect()).await;
+        for _ in 0..20 {
+            assert_eq!(writer.next().await["type"], "published");
+        }
+    }
+    for expected in 1..=MESSAGES {
+        assert_eq!(reader.next().await["data"], expected);
+    }
+}
+
 #[tokio::test]
 async fn a_cursor_gets_what_it_missed_and_nothing_twice() {
     let rig = rig(config(|_| ())).await;

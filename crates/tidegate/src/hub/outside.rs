@@ -1,6 +1,8 @@
 //! What sessions want done, done: each wish a task that answers through the session's port.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,7 +38,7 @@ impl Outside for Hub {
                 tokio::spawn(async move { task.snapshot(subscription, channel, rule).await });
             }
             Output::Publish { id, rule, publish } => {
-                tokio::spawn(async move { task.publish(id, rule, publish).await });
+                begin(async move { task.publish(id, rule, publish).await });
             }
             Output::Request { id, method, data } => {
                 tokio::spawn(async move { task.request(id, method, data).await });
@@ -111,6 +113,15 @@ impl Outside for Hub {
             Ending::Lost => metrics.lost(age),
         }
         tracing::debug!(connection = %port.id(), age_ms = age.as_millis() as u64, ?ending, "connection ended");
+    }
+}
+
+/// Begins at once and goes on as a task, so that the publishes of a connection reach the broker in the order in which they came:
+/// tasks begin in any order. Unconstrained, because a used-up budget would put the beginning off.
+fn begin(work: impl Future<Output = ()> + Send + 'static) {
+    let mut work = Box::pin(tokio::task::unconstrained(work));
+    if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        tokio::spawn(work);
     }
 }
 
