@@ -161,6 +161,8 @@ test('the demo streams fill every panel within the rate that a session has', asy
   expect(await text('publishes')).not.toContain('failed')
   for (const panel of ['board', 'log', 'ticks']) await page.getByTestId(`${panel}-stream`).click()
   await until('nothing is on the way', async () => !(await text('publishes')).includes('on the way'))
+  // What was acknowledged may be shown a frame later.
+  await new Promise((resolve) => setTimeout(resolve, 500))
   const before = await number('log-total')
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   expect(await number('log-total')).toBe(before)
@@ -178,6 +180,22 @@ test('the log follows its end until the reader scrolls up', async () => {
   expect(await atEnd()).toBe(false)
   await page.getByTestId('log-follow').click()
   await until('it is at the end again', atEnd)
+})
+
+test('a line between the jump to the end and its scroll event does not look like a reader who scrolls', async () => {
+  await toBuild(numbered(1, 100))
+  await logIs(numbered(1, 100))
+  await page.getByTestId('log-lines').evaluate((list) => {
+    const observer = new MutationObserver(() => {
+      observer.disconnect()
+      list.append(Object.assign(document.createElement('li'), { style: 'height: 200px' }))
+    })
+    observer.observe(list, { childList: true })
+  })
+  await toBuild(numbered(101, 101))
+  await until('line 101 is shown', async () => (await lines()).length === 101)
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  expect(await page.getByTestId('log-follow').isVisible()).toBe(false)
 })
 
 test('it is a page for everybody: names, widths, and nothing from elsewhere', async () => {

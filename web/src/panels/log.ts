@@ -12,11 +12,16 @@ export class Log {
   readonly #lines = element<HTMLOListElement>('log-lines')
   readonly #follow = element<HTMLButtonElement>('log-follow')
   #following = true
+  /** Where it last stood. The event of a jump to the end comes late: further lines may be below it by then. */
+  #top = 0
 
   constructor() {
     this.#scroll.addEventListener('scroll', () => {
       const { scrollTop, scrollHeight, clientHeight } = this.#scroll
-      this.#setFollowing(scrollHeight - scrollTop - clientHeight < NEAR_END)
+      const isUp = scrollTop < this.#top
+      this.#top = scrollTop
+      if (scrollHeight - scrollTop - clientHeight < NEAR_END) this.#setFollowing(true)
+      else if (isUp) this.#setFollowing(false)
     })
     this.#follow.addEventListener('click', () => {
       this.#setFollowing(true)
@@ -44,6 +49,7 @@ export class Log {
 
   #toEnd(): void {
     this.#scroll.scrollTop = this.#scroll.scrollHeight
+    this.#top = this.#scroll.scrollTop
   }
 }
 

@@ -72,7 +72,11 @@ impl Heartbeat {
         self.spoken = now;
     }
 
+    /// A ping is to be written. One that has not been yet will do; a second behind it would tell the peer nothing.
     fn ask(&mut self, now: Moment) {
+        if self.due {
+            return;
+        }
         self.due = true;
         self.due_since = now;
         self.pings = self.pings.wrapping_add(1);
@@ -178,10 +182,7 @@ impl Session {
         if self.heartbeat.unanswered > 0 && self.timers.is_set(Timer::AppPing) {
             self.app_ping_due(now);
         }
-        // One that has not been written yet will do; a second behind it would tell the peer nothing.
-        if !self.heartbeat.due {
-            self.heartbeat.ask(now);
-        }
+        self.heartbeat.ask(now);
         self.schedule_ping(now);
     }
 
@@ -209,9 +210,7 @@ impl Session {
         let half = self.settings.heartbeat.ping / 2;
         let is_stuck = self.heartbeat.due && self.heartbeat.due_since + half <= now;
         if self.heartbeat.unanswered < self.settings.heartbeat.missed && !is_stuck {
-            if !self.heartbeat.due {
-                self.heartbeat.ask(now);
-            }
+            self.heartbeat.ask(now);
             return self.timers.set(Timer::Dead, now + half);
         }
         self.close(now, CloseCode::HeartbeatTimeout, None, None);

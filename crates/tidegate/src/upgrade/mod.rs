@@ -91,7 +91,7 @@ async fn authenticate(
     connection: ConnectionId,
     address: Option<IpAddr>,
     parts: &Parts,
-    offer: &Offer<'_>,
+    offer: &Offer,
     speech: Speech,
 ) -> Result<Option<Arc<Identity>>, Refusal> {
     let Some(authenticate) = &hub.authenticate else {
@@ -111,13 +111,13 @@ async fn authenticate(
 /// What is said of a peer whose server did not tell its address.
 const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-fn switching_protocols(offer: &Offer<'_>, extensions: Option<HeaderValue>) -> Response<Body> {
+fn switching_protocols(offer: &Offer, extensions: Option<HeaderValue>) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::from_str(&tidegate_ws::accept_key(offer.key)) {
+    if let Ok(accept) = HeaderValue::from_str(&offer.accept) {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
     if let Some(subprotocol) = offer.subprotocol {

@@ -1,10 +1,8 @@
 //! What a request offers, read strictly: method, version, key, origin, subprotocol (RFC 6455, 4.2.1).
 
-use http::header::{
-    CONNECTION, HeaderName, ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-    USER_AGENT, VIA,
-};
-use http::{HeaderMap, Method, Version, request::Parts};
+use http::header::{ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, USER_AGENT, VIA};
+use http::{HeaderMap, Version, request::Parts};
+use tidegate_ws::{Fields, RequestError, accept_key, check_request};
 
 use super::Refusal;
 use crate::connection::Hints;
@@ -18,9 +16,9 @@ const AGENT_CHARS: usize = 16;
 
 /// A request that may be answered with 101.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Offer<'a> {
-    /// `Sec-WebSocket-Key`.
-    pub(crate) key: &'a str,
+pub(crate) struct Offer {
+    /// The answer to its key, for `Sec-WebSocket-Accept`.
+    pub(crate) accept: String,
     /// The subprotocol to be named in the answer.
     pub(crate) subprotocol: Option<&'static str>,
     /// Whether a page of an allowed origin sent it.
@@ -34,30 +32,17 @@ pub(crate) enum Speech {
     Raw,
 }
 
-impl<'a> Offer<'a> {
-    pub(crate) fn read(parts: &'a Parts, origins: &Origins, speech: Speech) -> Result<Self, Refusal> {
+impl Offer {
+    pub(crate) fn read(parts: &Parts, origins: &Origins, speech: Speech) -> Result<Self, Refusal> {
         let headers = &parts.headers;
-        if parts.method != Method::GET {
-            return Err(Refusal::Method);
-        }
-        if parts.version != Version::HTTP_11 {
-            return Err(Refusal::Http10);
-        }
-        if !lists(headers, &UPGRADE, "websocket") || !lists(headers, &CONNECTION, "upgrade") {
-            return Err(Refusal::UpgradeRequired("this is a WebSocket endpoint"));
-        }
-        if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
-            return Err(Refusal::UpgradeRequired("the WebSocket version is 13"));
-        }
-        let key =
-            only(headers, &SEC_WEBSOCKET_KEY).and_then(|key| std::str::from_utf8(key).ok()).filter(|key| tidegate_ws::is_valid_key(key));
-        let key = key.ok_or(Refusal::Malformed("exactly one Sec-WebSocket-Key of 16 bytes in base 64 is required"))?;
+        let fields = Headers(headers);
+        let key = check_request(parts.method.as_str(), parts.version == Version::HTTP_11, &fields)?;
         let from_page = check_origin(headers, origins)?;
         let subprotocol = match speech {
             Speech::Tidegate => choose_subprotocol(headers)?,
             Speech::Raw => None,
         };
-        Ok(Self { key, subprotocol, from_page })
+        Ok(Self { accept: accept_key(key), subprotocol, from_page })
     }
 }
 
@@ -76,25 +61,32 @@ pub(crate) fn hints(headers: &HeaderMap) -> Hints {
     Hints { via, forwarded, agent }
 }
 
-/// The field's value if it is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none()).map(|value| value.as_bytes())
+/// The headers as the rules of the handshake look at them.
+struct Headers<'a>(&'a HeaderMap);
+
+impl Fields for Headers<'_> {
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.get_all(name).iter().map(|value| value.as_bytes())
+    }
 }
 
-/// Whether a comma-separated field has this token, in any case.
-fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Method => Self::Method,
+            RequestError::HttpVersion => Self::Http10,
+            RequestError::Upgrade | RequestError::Version => Self::UpgradeRequired(error.message()),
+            RequestError::Key => Self::Malformed(error.message()),
+        }
+    }
 }
 
 /// No `Origin` is no browser and may connect; one has to be on the list; two are none.
 fn check_origin(headers: &HeaderMap, origins: &Origins) -> Result<bool, Refusal> {
-    if !headers.contains_key(ORIGIN) {
-        return Ok(false);
-    }
-    match only(headers, &ORIGIN) {
-        Some(origin) if origins.allows(origin) => Ok(true),
+    let mut values = headers.get_all(ORIGIN).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(false),
+        (Some(origin), None) if origins.allows(origin.as_bytes()) => Ok(true),
         _ => Err(Refusal::Origin),
     }
 }
@@ -115,7 +107,7 @@ fn lists_exactly(headers: &HeaderMap, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Method, Request};
 
     use super::*;
     use crate::origin::Origin;

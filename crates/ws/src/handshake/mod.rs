@@ -42,15 +42,31 @@ fn only<'a>(fields: &'a impl Fields, name: &'a str) -> Option<&'a [u8]> {
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Whether a comma-separated field has this token, in any case.
+/// Whether a comma-separated field has this token, in any case. Lines with anything but visible ASCII don't count.
 fn lists(fields: &impl Fields, name: &str, token: &str) -> bool {
-    let mut tokens = fields.values(name).flat_map(|value| value.split(|&byte| byte == b','));
+    let is_plain = |line: &&[u8]| line.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    let mut tokens = fields.values(name).filter(is_plain).flat_map(|value| value.split(|&byte| byte == b','));
     tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Line(&'static [u8]);
+
+    impl Fields for Line {
+        fn values<'a>(&'a self, _name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+            std::iter::once(self.0)
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_plain_lists_nothing() {
+        assert!(lists(&Line(b"keep-alive,\tUpgrade "), "connection", "upgrade"));
+        assert!(!lists(&Line(b"Upgrade, \xff"), "connection", "upgrade"));
+        assert!(!lists(&Line(b"Upgrades"), "connection", "upgrade"));
+    }
 
     #[test]
     fn the_example_of_the_rfc() {

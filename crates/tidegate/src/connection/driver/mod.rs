@@ -196,23 +196,18 @@ impl Driver {
                 return;
             }
             for output in outputs.drain(..) {
-                if matches!(output, Output::MeasureUnsent) {
-                    let unsent = self.socket.unsent();
-                    self.port.lock().session.handle(now, Input::Unsent(unsent));
-                } else {
-                    self.perform(output);
-                }
+                self.perform(output, now);
             }
         }
     }
 
-    fn perform(&mut self, output: Output) {
+    fn perform(&mut self, output: Output, now: Moment) {
         match output {
             Output::Terminate(ending) => self.finish(ending),
             Output::Notice(notice) => self.outside.notice(&self.port, notice),
             Output::MeasureUnsent => {
                 let unsent = self.socket.unsent();
-                self.port.lock().session.handle(self.outside.clock().now(), Input::Unsent(unsent));
+                self.port.lock().session.handle(now, Input::Unsent(unsent));
             }
             Output::Attach { subscription, ref channel, .. } => {
                 let attached = self.attached.get_or_insert_default();
