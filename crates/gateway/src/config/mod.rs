@@ -77,7 +77,10 @@ pub(crate) struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// The file can't be read.
-    #[error("{}: {error}", path.display())]
+    #[error(
+        "the configuration {} can't be read: {error}\n  --config FILE names another one; `tidegate dev` needs none; `tidegate check --config FILE` tries one out",
+        path.display()
+    )]
     Unreadable {
         /// Which.
         path: PathBuf,
