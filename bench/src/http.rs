@@ -1,12 +1,6 @@
-//! A publisher: one HTTP/1.1 connection that is kept alive and may have several requests under way.
-
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+//! Answers of an HTTP/1.1 server, split where they end.
 
 use memchr::memmem;
-use mio::net::TcpStream;
-
-use crate::peer::open_socket;
 
 /// An answer's status and body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,65 +11,8 @@ pub struct Answer {
     pub body: String,
 }
 
-pub(crate) struct Publisher {
-    stream: TcpStream,
-    out: Vec<u8>,
-    partial: Vec<u8>,
-    /// Requests that are not answered.
-    pub(crate) unanswered: usize,
-    /// Why it ended.
-    pub(crate) broken: Option<String>,
-}
-
-impl Publisher {
-    pub(crate) fn connect(api: SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: open_socket(api, None, None)?, out: Vec::new(), partial: Vec::new(), unanswered: 0, broken: None })
-    }
-
-    pub(crate) fn stream_mut(&mut self) -> &mut TcpStream {
-        &mut self.stream
-    }
-
-    pub(crate) fn request(&mut self, request: &str) {
-        self.unanswered += 1;
-        self.out.extend_from_slice(request.as_bytes());
-        self.flush();
-    }
-
-    pub(crate) fn flush(&mut self) {
-        if self.stream.peer_addr().is_err() {
-            return;
-        }
-        while !self.out.is_empty() {
-            match self.stream.write(&self.out) {
-                Ok(length) => drop(self.out.drain(..length)),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => return self.broken = Some(e.to_string()),
-            }
-        }
-    }
-
-    pub(crate) fn readable(&mut self, scratch: &mut [u8], on_answer: &mut dyn FnMut(Answer)) {
-        while self.broken.is_none() {
-            match self.stream.read(scratch) {
-                Ok(0) => self.broken = Some("the server ended the connection".to_owned()),
-                Ok(length) => self.partial.extend_from_slice(&scratch[..length]),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) => self.broken = Some(e.to_string()),
-            }
-        }
-        while let Some((answer, length)) = parse(&self.partial) {
-            self.partial.drain(..length);
-            self.unanswered = self.unanswered.saturating_sub(1);
-            on_answer(answer);
-        }
-    }
-}
-
 /// The first whole answer of `bytes` and its length; bodies by `Content-Length` or in one chunk.
-fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
     let head_end = memmem::find(bytes, b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..head_end]).ok()?;
     let status = head.split(' ').nth(1)?.parse().ok()?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bench::measure::traffic::Pace;
 use bench::measure::{drain, fanout, floor, handshake, idle, kernel, stall};
 use bench::report::Report;
-use bench::target::parse_url;
+use bench::target::{Publishing, parse_url};
 use bench::{Process, Target};
 use clap::{Args, Parser, Subcommand};
 
@@ -37,7 +37,13 @@ struct Server {
     /// Further headers of the upgrade, `Name: value`.
     #[arg(long, global = true)]
     header: Vec<String>,
-    /// Where messages are published.
+    /// A message that asks whether the client is there.
+    #[arg(long, global = true, requires = "heartbeat_answer")]
+    heartbeat: Option<String>,
+    /// What answers it.
+    #[arg(long, global = true)]
+    heartbeat_answer: Option<String>,
+    /// Where messages are published; `nats://HOST:PORT` speaks NATS' own protocol.
     #[arg(long, global = true, default_value = "http://127.0.0.1:8001/v1/publish")]
     api: String,
     /// Further headers of a publish request.
@@ -72,6 +78,9 @@ enum Measure {
         /// Frames per write.
         #[arg(long, default_value_t = 1)]
         per_write: usize,
+        /// Bytes of a frame; a message of 128 bytes has 132 with its header.
+        #[arg(long, default_value_t = 132)]
+        frame_bytes: usize,
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
         /// The core of the process that reads.
@@ -173,7 +182,9 @@ fn main() -> ExitCode {
 fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Option<Report>> {
     let seconds = Duration::from_secs_f64;
     let report = match measure {
-        Measure::Floor { sockets, per_write, seconds: time, reader_core } => floor::run(sockets, per_write, seconds(time), reader_core)?,
+        Measure::Floor { sockets, per_write, frame_bytes, seconds: time, reader_core } => {
+            floor::run(floor::Floor { sockets, per_write, frame_bytes, time: seconds(time) }, reader_core)?
+        }
         Measure::FloorReader { address, sockets } => return floor::read_all(address, sockets).map(|()| None),
         Measure::Idle { connections, watch } => idle::run(target, process, connections, seconds(watch))?,
         Measure::Fanout { subscribers, rate, publishers, pipeline, on_the_way, pad, seconds: time } => {
@@ -212,6 +223,11 @@ fn target(server: &Server) -> io::Result<Target> {
     replace(&mut target.subscribe, &server.subscribe);
     replace(&mut target.ready, &server.ready);
     replace(&mut target.publish_body, &server.publish_body);
+    replace(&mut target.heartbeat.0, &server.heartbeat);
+    replace(&mut target.heartbeat.1, &server.heartbeat_answer);
+    if server.api.starts_with("nats://") {
+        target.publishing = Publishing::Nats;
+    }
     Ok(target)
 }
 

@@ -217,6 +217,10 @@ impl Peer {
                 } else if self.state == State::Subscribing && memmem::find(frame.payload, target.ready.as_bytes()).is_some() {
                     self.become_ready();
                 }
+                let (asked, answer) = &target.heartbeat;
+                if !asked.is_empty() && frame.payload.ends_with(asked.as_bytes()) {
+                    self.send_text(answer);
+                }
                 on_message(frame.payload);
             }
         }

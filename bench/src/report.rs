@@ -15,7 +15,7 @@ impl Report {
         Self { measure: measure.into(), figures: Vec::new() }
     }
 
-    /// Adds a number.
+    /// Adds a number; what is none (`NAN`) is shown as `-`, and is null in JSON.
     #[must_use]
     pub fn number(mut self, name: &str, value: f64) -> Self {
         let rounded = if value.abs() < 100.0 { (value * 1000.0).round() / 1000.0 } else { value.round() };
@@ -52,6 +52,7 @@ fn plain(value: &Value) -> String {
             Some(large) if large.abs() >= 1000.0 => grouped(large as i64),
             _ => number.to_string(),
         },
+        Value::Null => "-".to_owned(),
         other => other.to_string(),
     }
 }

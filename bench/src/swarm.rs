@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::http::{Answer, Publisher};
+use crate::http::Answer;
 use crate::peer::{End, Options, Peer, Reading, State};
+use crate::publisher::Publisher;
 use crate::target::Target;
 
 /// Connections being opened at once: below every listener's backlog.
@@ -91,14 +92,14 @@ impl Swarm {
     /// # Errors
     /// When there is no file descriptor or port left.
     pub fn add_publisher(&mut self) -> io::Result<()> {
-        let mut publisher = Publisher::connect(self.target.api)?;
+        let mut publisher = Publisher::connect(&self.target)?;
         let token = Token(PUBLISHERS + self.publishers.len());
         self.poll.registry().register(publisher.stream_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
         self.publishers.push(publisher);
         Ok(())
     }
 
-    /// Sends an HTTP request on publisher `which`, behind those under way.
+    /// Sends a request on publisher `which`, behind those under way.
     pub fn request(&mut self, which: usize, request: &str) {
         self.publishers[which].request(request);
     }

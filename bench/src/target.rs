@@ -3,6 +3,18 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::nats;
+
+/// How messages are published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publishing {
+    /// HTTP POST.
+    #[default]
+    Http,
+    /// NATS' own protocol, on a plain TCP connection.
+    Nats,
+}
+
 /// A server under load. Templates replace `{channel}`, `{n}` (the subscriber's number), `{t}` (time) and `{pad}`.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -18,8 +30,12 @@ pub struct Target {
     pub subscribe: String,
     /// Bytes in the message that says that the subscription is there; empty: at once after `subscribe`.
     pub ready: String,
+    /// A message that asks whether the client is there, and what answers it; empty: it asks with pings of the protocol only.
+    pub heartbeat: (String, String),
     /// Where messages are published.
     pub api: SocketAddr,
+    /// How.
+    pub publishing: Publishing,
     /// The path of the publish request.
     pub publish_path: String,
     /// Its further headers, each ending in CRLF.
@@ -42,7 +58,9 @@ impl Target {
             welcome: r#""type":"welcome""#.to_owned(),
             subscribe: r#"{"type":"subscribe","id":1,"channel":"{channel}"}"#.to_owned(),
             ready: r#""type":"live""#.to_owned(),
+            heartbeat: (r#"{"type":"ping"}"#.to_owned(), r#"{"type":"pong"}"#.to_owned()),
             api,
+            publishing: Publishing::Http,
             publish_path: "/v1/publish".to_owned(),
             publish_headers: "Content-Type: application/json\r\n".to_owned(),
             publish_body: r#"{"channel":"{channel}","data":{"t":{t},"p":"{pad}"}}"#.to_owned(),
@@ -70,6 +88,9 @@ impl Target {
     /// The request that publishes one message that carries the time `t` and `pad` bytes of padding.
     pub fn publication(&self, t: u64, pad: usize) -> String {
         let body = self.fill(&self.publish_body, 0).replace("{t}", &t.to_string()).replace("{pad}", &"x".repeat(pad));
+        if self.publishing == Publishing::Nats {
+            return nats::publication(&self.channel, &body);
+        }
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\n{}Content-Length: {}\r\n\r\n{body}",
             self.fill(&self.publish_path, 0),
@@ -95,7 +116,7 @@ impl Target {
 /// When it is not such a URL, or its host has no address.
 pub fn parse_url(url: &str) -> io::Result<(SocketAddr, String)> {
     let refused = || io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: expected ws://HOST:PORT/PATH or http://HOST:PORT/PATH"));
-    let rest = url.strip_prefix("ws://").or_else(|| url.strip_prefix("http://")).ok_or_else(refused)?;
+    let rest = ["ws://", "http://", "nats://"].iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or_else(refused)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let address = authority.to_socket_addrs()?.find(SocketAddr::is_ipv4).ok_or_else(refused)?;
     Ok((address, format!("/{path}")))

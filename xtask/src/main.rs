@@ -6,7 +6,7 @@ mod bench;
 mod tidy;
 mod wasm;
 
-const USAGE: &str = "usage: cargo xtask tidy\n       cargo xtask wasm\n       cargo xtask bench [--quick] [--json FILE] [MEASURE…]";
+const USAGE: &str = "usage: cargo xtask tidy\n       cargo xtask wasm\n       cargo xtask bench [--help]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -73,7 +73,7 @@ pub fn report(connections: usize, drained: &Drained) -> Report {
         .number("first_s", first)
         .number("last_healthy_s", last)
         .number("busiest_second_vs_mean", busiest_second(&seconds))
-        .number("process_gone_s", drained.gone_s.unwrap_or(f64::INFINITY).min(1e9))
+        .number("process_gone_s", drained.gone_s.unwrap_or(f64::NAN))
         .text("healthy", format!("{:?}", drained.healthy))
         .text("unresponsive", format!("{:?}", drained.unresponsive))
 }

@@ -10,14 +10,25 @@ use mio::{Events, Interest, Poll, Token};
 use crate::process::Process;
 use crate::report::Report;
 
-/// A message of 128 bytes with its frame header.
-const FRAME_BYTES: usize = 132;
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Floor {
+    /// To so many sockets in turn.
+    pub sockets: usize,
+    /// So many frames at once.
+    pub per_write: usize,
+    /// Of so many bytes each; a message of 128 bytes has 132 with its header.
+    pub frame_bytes: usize,
+    /// For so long.
+    pub time: Duration,
+}
 
-/// Writes `per_write` frames at once to `sockets` sockets in turn, for `time`. The reader is a process of its own, on `reader_core`.
+/// Writes frames to sockets. The reader is a process of its own, on `reader_core`.
 ///
 /// # Errors
 /// When the system lacks something.
-pub fn run(sockets: usize, per_write: usize, time: Duration, reader_core: Option<usize>) -> io::Result<Report> {
+pub fn run(floor: Floor, reader_core: Option<usize>) -> io::Result<Report> {
+    let Floor { sockets, per_write, frame_bytes, time } = floor;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut reader = start_reader(listener.local_addr()?, sockets, reader_core)?;
     let mut streams = Vec::with_capacity(sockets);
@@ -28,11 +39,11 @@ pub fn run(sockets: usize, per_write: usize, time: Duration, reader_core: Option
         stream.set_nonblocking(true)?;
         streams.push(stream);
     }
-    let written = write_all(&mut streams, &vec![b'x'; FRAME_BYTES * per_write], time);
+    let written = write_all(&mut streams, &vec![b'x'; frame_bytes * per_write], time);
     drop(streams);
     reader.wait()?;
     let (writes, full, cpu) = written?;
-    Ok(Report::new(format!("floor {sockets} x{per_write}"))
+    Ok(Report::new(format!("floor {sockets} x{per_write} of {frame_bytes} B"))
         .number("writes_per_cpu_second", writes as f64 / cpu)
         .number("messages_per_cpu_second", (writes * per_write as u64) as f64 / cpu)
         .number("full_sockets", full as f64))

@@ -118,7 +118,9 @@ pub fn publish(swarm: &mut Swarm, sink: &mut Deliveries, pace: Pace, pad: usize,
             Pace::PerSecond(rate) => {
                 let due = |number: u64| Duration::from_secs_f64(number as f64 / rate);
                 while due(published) <= started.elapsed() {
-                    let request = swarm.target().publication(micros(sink.started), pad);
+                    // The time at which it was due, not at which this thread came to it: its own delay counts too.
+                    let t = (started + due(published)).duration_since(sink.started).as_micros() as u64;
+                    let request = swarm.target().publication(t, pad);
                     swarm.request(0, &request);
                     published += 1;
                 }

@@ -1,0 +1,193 @@
+//! What is measured: each a call of the `bench` binary, and the figure of it that is compared.
+
+use super::peers::Peer;
+
+/// One call of the `bench` binary.
+pub(super) struct Measure {
+    /// Its name, as in `fanout-1000-one`.
+    pub(super) id: &'static str,
+    /// What it is, in the words of the report.
+    pub(super) title: &'static str,
+    pub(super) arguments: &'static [&'static str],
+    /// The figures that are compared, with their heads in the table.
+    pub(super) figures: &'static [Figure],
+    /// Needs ten thousand connections.
+    pub(super) slow: bool,
+    /// Runs several times; the median counts.
+    pub(super) repeats: bool,
+}
+
+/// A figure of a measure.
+pub(super) struct Figure {
+    /// Its name in JSON.
+    pub(super) name: &'static str,
+    /// What it is and in which unit.
+    pub(super) title: &'static str,
+    /// The measure of the floor that it is held against.
+    pub(super) floor: Option<&'static str>,
+    /// Whether more is better.
+    pub(super) more: bool,
+}
+
+const fn less(name: &'static str, title: &'static str) -> Figure {
+    Figure { name, title, floor: None, more: false }
+}
+
+const fn more(name: &'static str, title: &'static str, floor: Option<&'static str>) -> Figure {
+    Figure { name, title, floor, more: true }
+}
+
+macro_rules! fanout {
+    ($id:literal, $title:literal, $floor:expr, [$($argument:literal),+]) => {
+        Measure {
+            id: $id,
+            title: $title,
+            arguments: &["fanout", "--seconds", "5", $($argument),+],
+            figures: &[more("deliveries_per_cpu_second", "deliveries per CPU-second", $floor)],
+            slow: false,
+            repeats: true,
+        }
+    };
+}
+
+macro_rules! floor {
+    ($id:literal, $title:literal, [$($argument:literal),+]) => {
+        Measure {
+            id: $id,
+            title: $title,
+            arguments: &["floor", $($argument),+],
+            figures: &[more("messages_per_cpu_second", "messages per CPU-second", None)],
+            slow: false,
+            repeats: true,
+        }
+    };
+}
+
+/// The set, in the order in which it runs.
+pub(super) const MEASURES: [Measure; 18] = [
+    floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
+    floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
+    floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
+    floor!("floor-9000", "ready frames to 9,000 sockets, one a write", ["--sockets", "9000"]),
+    floor!("floor-1000-1k", "ready frames of 1,028 bytes to 1,000 sockets", ["--sockets", "1000", "--frame-bytes", "1028"]),
+    fanout!(
+        "fanout-1000-one",
+        "128 B to 1,000 subscribers, one message on its way",
+        Some("floor-1000"),
+        ["--subscribers", "1000", "--on-the-way", "1"]
+    ),
+    fanout!(
+        "fanout-1000-32",
+        "128 B to 1,000 subscribers, a publisher that waits for its answer, 32 on their way",
+        Some("floor-1000"),
+        ["--subscribers", "1000", "--on-the-way", "32"]
+    ),
+    fanout!(
+        "fanout-1000-16x",
+        "128 B to 1,000 subscribers, 16 publishes under way",
+        Some("floor-1000-16"),
+        ["--subscribers", "1000", "--pipeline", "16", "--on-the-way", "64"]
+    ),
+    fanout!(
+        "fanout-5000-one",
+        "128 B to 5,000 subscribers, one message on its way",
+        Some("floor-5000"),
+        ["--subscribers", "5000", "--on-the-way", "1"]
+    ),
+    fanout!(
+        "fanout-9000-one",
+        "128 B to 9,000 subscribers, one message on its way",
+        Some("floor-9000"),
+        ["--subscribers", "9000", "--on-the-way", "1"]
+    ),
+    fanout!(
+        "fanout-1000-one-1k",
+        "1 KiB to 1,000 subscribers, one message on its way",
+        Some("floor-1000-1k"),
+        ["--subscribers", "1000", "--on-the-way", "1", "--pad", "1001"]
+    ),
+    latency(
+        "latency-20",
+        "20 messages a second to 1,000 subscribers",
+        &["fanout", "--subscribers", "1000", "--rate", "20", "--seconds", "8"],
+    ),
+    latency(
+        "latency-80",
+        "80 messages a second to 1,000 subscribers",
+        &["fanout", "--subscribers", "1000", "--rate", "80", "--seconds", "5"],
+    ),
+    Measure {
+        id: "handshake",
+        title: "connect, be let in, close",
+        arguments: &["handshake", "--seconds", "5"],
+        figures: &[more("per_cpu_second", "per CPU-second", None)],
+        slow: false,
+        repeats: true,
+    },
+    Measure {
+        id: "kernel",
+        title: "bytes hidden in the server's kernel by a reader that stopped",
+        arguments: &["kernel", "--seconds", "8"],
+        figures: &[less("server_send_kib", "KiB")],
+        slow: false,
+        repeats: false,
+    },
+    Measure {
+        id: "stall",
+        title: "100 of 1,000 subscribers stop reading, 1 KiB 20 times a second",
+        arguments: &["stall", "--subscribers", "1000", "--stalled", "100", "--seconds", "10"],
+        figures: &[
+            less("p99_before_ms", "p99 before, ms"),
+            less("p99_stalled_ms", "p99 of the others meanwhile, ms"),
+            less("growth_kib", "memory growth, KiB"),
+        ],
+        slow: false,
+        repeats: false,
+    },
+    Measure {
+        id: "drain",
+        title: "SIGTERM with 1,000 connections, 10 of which don't answer",
+        arguments: &["drain", "--connections", "1000", "--unresponsive", "10", "--seconds", "75"],
+        figures: &[
+            less("last_healthy_s", "last of the others gone after, s"),
+            less("busiest_second_vs_mean", "busiest second, times the mean"),
+            less("process_gone_s", "process gone after, s"),
+        ],
+        slow: false,
+        repeats: false,
+    },
+    Measure {
+        id: "idle",
+        title: "10,000 subscribed connections that only stay",
+        arguments: &["idle", "--connections", "10000", "--watch", "50"],
+        figures: &[
+            less("kib_per_connection_later", "KiB per connection"),
+            less("cpu_s_per_10k_per_minute", "CPU-seconds a minute"),
+            more("connects_per_cpu_second", "connects and subscribes per CPU-second", None),
+        ],
+        slow: true,
+        repeats: false,
+    },
+];
+
+const fn latency(id: &'static str, title: &'static str, arguments: &'static [&'static str]) -> Measure {
+    const FIGURES: [Figure; 4] = [
+        less("p50_ms", "p50, ms"),
+        less("p99_ms", "p99, ms"),
+        less("p999_ms", "p99.9, ms"),
+        more("deliveries_per_cpu_second", "deliveries per CPU-second", None),
+    ];
+    Measure { id, title, arguments, figures: &FIGURES, slow: false, repeats: true }
+}
+
+impl Measure {
+    /// Whether `name` means it: its id, or the first word of it.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.id == name || self.id.split('-').next() == Some(name)
+    }
+
+    /// The floor has measures of its own.
+    pub(super) fn fits(&self, peer: &Peer) -> bool {
+        (peer.name == "floor") == self.is("floor")
+    }
+}

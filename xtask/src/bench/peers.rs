@@ -1,0 +1,212 @@
+//! Who is compared: how each server is started, and how the load client has to talk to it.
+
+use std::fs;
+use std::path::Path;
+
+/// One server.
+pub(super) struct Peer {
+    /// Its name on the command line, and of its folder in `bench/peers`.
+    pub(super) name: &'static str,
+    /// Its name in the report.
+    pub(super) title: &'static str,
+    /// The command that starts it, from the ports it may use, where it is installed and a folder of its own.
+    pub(super) start: fn(Place<'_>) -> Result<Vec<String>, String>,
+    /// What the load client is told, after the addresses. `WS` and `API` stand for ports.
+    pub(super) load: &'static [&'static str],
+    /// Its only child process is what works, and what is measured.
+    pub(super) is_child_measured: bool,
+}
+
+/// Where a server may be.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) root: &'a Path,
+    pub(super) installed: &'a Path,
+    pub(super) folder: &'a Path,
+    pub(super) public: u16,
+    pub(super) internal: u16,
+}
+
+/// What the bare servers send is what was published; they need no welcome and no heartbeat in messages.
+const BARE: &[&str] = &[
+    "--url",
+    "ws://127.0.0.1:WS/ws",
+    "--api",
+    "http://127.0.0.1:WS/publish",
+    "--welcome",
+    "",
+    "--subscribe",
+    "sub",
+    "--ready",
+    "live",
+    "--publish-body",
+    r#"{"t":{t},"p":"{pad}"}"#,
+    "--heartbeat",
+    "",
+    "--heartbeat-answer",
+    "",
+];
+
+/// All, in the order in which they are measured and shown.
+pub(super) const PEERS: [Peer; 7] = [
+    Peer {
+        name: "floor",
+        title: "floor (bare writes)",
+        start: |_| Err("the floor is no server".to_owned()),
+        load: &[],
+        is_child_measured: false,
+    },
+    Peer {
+        name: "tidegate",
+        title: "Tidegate",
+        start: tidegate,
+        load: &["--url", "ws://127.0.0.1:WS/ws", "--api", "http://127.0.0.1:API/v1/publish"],
+        is_child_measured: false,
+    },
+    Peer {
+        name: "uwebsockets",
+        title: "uWebSockets (C++)",
+        start: |place| Ok(vec![installed(place, "fanout"), place.public.to_string()]),
+        load: BARE,
+        is_child_measured: false,
+    },
+    Peer {
+        name: "node-ws",
+        title: "ws (Node)",
+        start: |place| Ok(vec!["node".to_owned(), installed(place, "fanout.mjs"), place.public.to_string()]),
+        load: BARE,
+        is_child_measured: false,
+    },
+    Peer {
+        name: "centrifuge",
+        title: "centrifuge (Go)",
+        start: |place| Ok(vec![installed(place, "fanout"), place.public.to_string()]),
+        load: &[
+            "--url",
+            "ws://127.0.0.1:WS/ws",
+            "--api",
+            "http://127.0.0.1:WS/publish",
+            "--welcome",
+            "",
+            "--subscribe",
+            "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"topic\"}}",
+            "--ready",
+            r#""subscribe":{"#,
+            "--publish-body",
+            r#"{"t":{t},"p":"{pad}"}"#,
+            "--heartbeat",
+            "{}",
+            "--heartbeat-answer",
+            "{}",
+        ],
+        is_child_measured: false,
+    },
+    Peer {
+        name: "nats",
+        title: "NATS over WebSocket",
+        start: |place| {
+            let config = fill(place, "server.conf", &[("WS_PORT", place.public.to_string()), ("PORT", place.internal.to_string())])?;
+            Ok(vec!["nats-server".to_owned(), "-c".to_owned(), config])
+        },
+        load: &[
+            "--url",
+            "ws://127.0.0.1:WS/",
+            "--api",
+            "nats://127.0.0.1:API/",
+            "--channel",
+            "topic",
+            "--welcome",
+            "INFO",
+            "--subscribe",
+            "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB topic 1\r\nPING\r\n",
+            "--ready",
+            "PONG",
+            "--publish-body",
+            r#"{"t":{t},"p":"{pad}"}"#,
+            "--heartbeat",
+            "PING\r\n",
+            "--heartbeat-answer",
+            "PONG\r\n",
+        ],
+        is_child_measured: false,
+    },
+    Peer {
+        name: "nchan",
+        title: "nchan (nginx)",
+        start: |place| {
+            let values = [("PORT", place.public.to_string()), ("FOLDER", place.folder.display().to_string())];
+            let config = fill(place, "nginx.conf", &values)?;
+            Ok(vec!["nginx".to_owned(), "-c".to_owned(), config, "-p".to_owned(), place.folder.display().to_string()])
+        },
+        load: &[
+            "--url",
+            "ws://127.0.0.1:WS/ws",
+            "--api",
+            "http://127.0.0.1:WS/publish",
+            "--welcome",
+            "",
+            "--subscribe",
+            "",
+            "--ready",
+            "",
+            "--publish-body",
+            r#"{"t":{t},"p":"{pad}"}"#,
+            "--heartbeat",
+            "",
+            "--heartbeat-answer",
+            "",
+        ],
+        is_child_measured: true,
+    },
+];
+
+fn installed(place: Place<'_>, name: &str) -> String {
+    place.installed.join(name).display().to_string()
+}
+
+/// A configuration with its words replaced, in the server's folder.
+fn fill(place: Place<'_>, name: &str, values: &[(&str, String)]) -> Result<String, String> {
+    let from = place.installed.join(name);
+    let template = fs::read_to_string(&from).map_err(|e| format!("{}: {e}", from.display()))?;
+    let text = values.iter().fold(template, |text, (word, value)| text.replace(word, value));
+    write(place, name, &text)
+}
+
+fn write(place: Place<'_>, name: &str, text: &str) -> Result<String, String> {
+    let path = place.folder.join(name);
+    fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(path.display().to_string())
+}
+
+/// The release binary with the defaults of production but for the limits per address and per user.
+fn tidegate(place: Place<'_>) -> Result<Vec<String>, String> {
+    let config = format!(
+        r#"
+[public]
+listen = "127.0.0.1:{}"
+[internal]
+listen = "127.0.0.1:{}"
+[auth]
+anonymous = {{ subscribe = ["bench:**"], publish = [] }}
+[limits]
+per_address = 100000
+per_user = 100000
+[log]
+level = "warn"
+[broker]
+kind = "embedded"
+path = "{}/data"
+[[channel]]
+match = "bench:event:**"
+kind = "event"
+[[channel]]
+match = "bench:log:**"
+kind = "log"
+"#,
+        place.public,
+        place.internal,
+        place.folder.display()
+    );
+    let binary = place.root.join("target/release/tidegate").display().to_string();
+    Ok(vec![binary, "serve".to_owned(), "--config".to_owned(), write(place, "tidegate.toml", &config)?])
+}

@@ -1,0 +1,92 @@
+//! The tables of the benchmarks page, written between its marks.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::measures::{Figure, MEASURES, Measure};
+use super::peers::PEERS;
+use super::results::Results;
+
+const BEGIN: &str = "<!-- begin of the figures: cargo xtask bench report -->\n";
+const END: &str = "<!-- end of the figures -->\n";
+
+/// Writes the figures into a page.
+pub(super) fn fill(page: &Path, results: &Results) -> Result<(), String> {
+    let text = fs::read_to_string(page).map_err(|e| format!("{}: {e}", page.display()))?;
+    let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let Some((before, after)) = parts else { return Err(format!("{} has lost its marks", page.display())) };
+    fs::write(page, format!("{before}{BEGIN}{}{END}{after}", tables(results))).map_err(|e| format!("{}: {e}", page.display()))
+}
+
+fn tables(results: &Results) -> String {
+    let mut out = format!("\nMeasured on: {}.\n", results.machine());
+    for peer in &PEERS {
+        if let Some(version) = results.version(peer.name) {
+            let _ = writeln!(out, "- {}: {version}", peer.title);
+        }
+    }
+    for measure in MEASURES.iter().filter(|measure| !measure.is("floor")) {
+        out += &table(results, measure);
+    }
+    out += "\n";
+    out
+}
+
+fn table(results: &Results, measure: &Measure) -> String {
+    let mut out = format!("\n### {}\n\n", capitalised(measure.title));
+    if super::plot::is_plotted(measure) {
+        let _ = writeln!(out, "![{}](../benchmarks/{}.svg)\n", measure.title, measure.id);
+    }
+    let heads: Vec<String> = measure.figures.iter().map(|figure| figure.title.to_owned()).collect();
+    let floor = measure.figures.iter().find_map(|figure| figure.floor);
+    let _ = writeln!(out, "| | {} |{}", heads.join(" | "), if floor.is_some() { " of the floor |" } else { "" });
+    let _ = writeln!(out, "|---|{}{}", "--:|".repeat(heads.len()), if floor.is_some() { "--:|" } else { "" });
+    if let Some(floor) = floor {
+        let value = results.figure("floor", floor, "messages_per_cpu_second");
+        let _ = writeln!(out, "| floor | {} | 1 |", value.map_or("-".to_owned(), shown));
+    }
+    for peer in PEERS.iter().filter(|peer| results.runs(peer.name, measure.id) > 0) {
+        let name = if peer.name == "tidegate" { "**Tidegate**" } else { peer.title };
+        let cells: Vec<String> = measure.figures.iter().map(|figure| cell(results, peer.name, measure, figure)).collect();
+        let ratio = floor.map(|floor| {
+            let of = results.figure("floor", floor, "messages_per_cpu_second");
+            let own = results.figure(peer.name, measure.id, measure.figures[0].name);
+            of.zip(own).map_or(" - |".to_owned(), |(of, own)| format!(" {:.2} |", own / of))
+        });
+        let _ = writeln!(out, "| {name} | {} |{}", cells.join(" | "), ratio.unwrap_or_default());
+    }
+    out
+}
+
+fn cell(results: &Results, peer: &str, measure: &Measure, figure: &Figure) -> String {
+    results.figure(peer, measure.id, figure.name).map_or("-".to_owned(), shown)
+}
+
+/// Three digits are all that a shared machine can tell.
+pub(super) fn shown(value: f64) -> String {
+    match value.abs() {
+        large if large >= 1e6 => format!("{:.2} M", value / 1e6),
+        large if large >= 1e4 => format!("{:.0} k", value / 1e3),
+        large if large >= 1e3 => format!("{:.1} k", value / 1e3),
+        large if large >= 100.0 => format!("{value:.0}"),
+        large if large >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits() {
+        let values = [1_654_321.0, 174_321.0, 1_234.0, 512.3, 16.04, 2.071];
+        assert_eq!(values.map(shown), ["1.65 M", "174 k", "1.2 k", "512", "16.0", "2.07"]);
+    }
+}
