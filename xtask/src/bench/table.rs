@@ -26,7 +26,8 @@ fn tables(results: &Results) -> String {
             let _ = writeln!(out, "- {}: {version}", peer.title);
         }
     }
-    for measure in MEASURES.iter().filter(|measure| !measure.is("floor")) {
+    let was_measured = |measure: &&Measure| PEERS.iter().any(|peer| peer.name != "floor" && results.runs(peer.name, measure.id) > 0);
+    for measure in MEASURES.iter().filter(was_measured) {
         out += &table(results, measure);
     }
     out += "\n";
