@@ -21,6 +21,9 @@ mod connections;
 mod drain;
 mod gate;
 mod hub;
+#[cfg(feature = "instructions")]
+#[doc(hidden)]
+pub mod instructions;
 mod listener;
 mod metrics;
 mod origin;

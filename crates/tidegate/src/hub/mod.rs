@@ -25,6 +25,8 @@ use crate::request::HandleRequest;
 use crate::settings::Config;
 
 pub(crate) use fanout::FanOut;
+#[cfg(feature = "instructions")]
+pub(crate) use registry::Member;
 pub(crate) use shed::shed_when_over;
 
 /// Locks that order a channel's first subscribe and last unsubscribe at the broker; channels share them by hash.

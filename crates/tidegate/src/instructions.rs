@@ -1,0 +1,79 @@
+//! A channel with subscribers and without sockets, for the count of a fan-out's instructions. Not part of the library's promises.
+
+use std::sync::Arc;
+
+use tidegate_core::broker::Sink;
+use tidegate_core::message::ClientMessage;
+use tidegate_core::session::{Input, Mode, Opening, Output, Session, SubscriptionId};
+use tidegate_core::{ChannelName, ChannelRule, Grants, Identity, Moment, OutboxSettings, Publication, SessionSettings};
+
+use crate::admission::{Admission, AdmissionSettings};
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::connection::{ConnectionId, Facts, Hints, Port};
+use crate::hub::{FanOut, Member};
+use crate::metrics::Metrics;
+use crate::settings::OutboundMemory;
+
+/// So much that no outbox and no node is ever full: what is counted is the way in.
+const PLENTY: usize = 1 << 40;
+
+/// Subscribers of one `event` channel. What is published stays in their outboxes.
+#[derive(Debug)]
+pub struct Room {
+    fanout: FanOut,
+    ports: Vec<Arc<Port>>,
+}
+
+impl Room {
+    /// So many connections, each with one subscription of this channel.
+    pub fn new(channel: &ChannelName, rule: &Arc<ChannelRule>, subscribers: u16) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let budget = Arc::new(Budget::new(OutboundMemory::Bytes(PLENTY as u64), metrics.outbound_bytes.clone()));
+        let fanout = FanOut::new(metrics, budget, Clock::start());
+        let settings = Arc::new(SessionSettings {
+            channels: vec![Arc::clone(rule)],
+            outbox: OutboxSettings { bytes: PLENTY, messages: PLENTY, ..OutboxSettings::default() },
+            ..SessionSettings::default()
+        });
+        let grants = Grants { subscribe: vec![rule.pattern.clone()], ..Grants::default() };
+        let identity = Arc::new(Identity { grants, ..Identity::default() });
+        let admission = Arc::new(Admission::default());
+        let mut ports = Vec::new();
+        for _ in 0..subscribers {
+            let identity = Some(Arc::clone(&identity));
+            let opening = Opening { mode: Mode::Tidegate, settings: Arc::clone(&settings), connection: "c".into(), identity, seed: 1 };
+            let mut session = Session::new(Moment::ZERO, opening);
+            let Some(subscription) = subscribe(&mut session, channel) else { continue };
+            let Ok(place) = admission.enter(&AdmissionSettings::default(), None) else { continue };
+            let facts = Facts { address: [127, 0, 0, 1].into(), opened: Moment::ZERO, hints: Hints::default() };
+            let port = Arc::new(Port::new(ConnectionId::random(), facts, session, place, false));
+            fanout.registry.join(channel, rule, Member { port: Arc::clone(&port), subscription });
+            ports.push(port);
+        }
+        Self { fanout, ports }
+    }
+
+    /// What the broker does with a message.
+    pub fn publish(&self, publication: &Arc<Publication>) {
+        self.fanout.deliver(publication);
+    }
+
+    /// Bytes in the emptiest of the outboxes.
+    pub fn waiting_bytes(&self) -> usize {
+        self.ports.iter().map(|port| port.outbox_bytes()).min().unwrap_or(0)
+    }
+}
+
+/// Attaches the session to the channel, as far as the session is concerned.
+fn subscribe(session: &mut Session, channel: &ChannelName) -> Option<SubscriptionId> {
+    let subscribe = ClientMessage::Subscribe { id: 1, channel: channel.clone(), since: None };
+    session.handle(Moment::ZERO, Input::Message(subscribe));
+    let subscription = std::iter::from_fn(|| session.poll_output()).find_map(|output| match output {
+        Output::Attach { subscription, .. } => Some(subscription),
+        _ => None,
+    })?;
+    session.handle(Moment::ZERO, Input::Attached(subscription, Ok(None)));
+    while session.poll_transmit(Moment::ZERO).is_some() {}
+    Some(subscription)
+}
