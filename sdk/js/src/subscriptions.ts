@@ -60,8 +60,7 @@ export class Subscriptions {
   dropCursors(): void {
     for (const subscription of this.#all.values()) {
       if (!subscription.cursor) continue
-      subscription.cursor = null
-      if (typeof subscription.since === 'object' && 'epoch' in subscription.since) subscription.since = undefined
+      forget(subscription)
       this.#tell(subscription, 'gap', EPOCH_GAP)
     }
   }
@@ -124,7 +123,7 @@ export class Subscriptions {
     else if (frame.type === 'live') {
       served.state = 'live'
       if (!newest) return
-      if (frame.offset != null) advance(subscription, served, frame.offset)
+      if (frame.offset != null) advance(subscription, served.epoch, frame.offset)
       this.#tell(subscription, 'live', { recovered: served.recovered })
       this.#tell(subscription, 'status', 'live')
     } else {
@@ -156,13 +155,12 @@ export class Subscriptions {
       if (seenBefore(subscription, newest && served.state === 'live', frame.id)) return
     } else if (!cursor || cursor.epoch === served.epoch) {
       if (cursor && frame.offset <= cursor.offset) return
-      advance(subscription, served, frame.offset)
     } else {
       // Another epoch: over on the link that is left; never told on the newest, so it is told here.
       if (!newest) return
       this.#tell(subscription, 'gap', EPOCH_GAP)
-      subscription.cursor = { epoch: served.epoch, offset: frame.offset }
     }
+    if (frame.offset != null) advance(subscription, served.epoch, frame.offset)
     if (served.state === 'replaying') served.recovered++
     this.#tell(subscription, 'message', toMessage(frame))
   }
@@ -196,15 +194,13 @@ export class Subscriptions {
       }
     }
     const { position, to } = frame
-    if (position) {
-      served.epoch = position.epoch
-      if (cursor?.epoch === position.epoch && cursor.offset >= position.offset) return
-      subscription.cursor = position
-    } else if (to != null) {
-      if (cursor?.epoch === served.epoch && to <= cursor.offset) return
-      advance(subscription, served, to)
-    } else if (cursor && kind !== 'event' && cursor.epoch !== served.epoch) {
-      subscription.cursor = { epoch: served.epoch, offset: 0 }
+    if (position) served.epoch = position.epoch
+    const { epoch } = served
+    // Without either nothing is known but that it goes on in this epoch.
+    const offset = position?.offset ?? to ?? (cursor && kind !== 'event' && cursor.epoch !== epoch ? 0 : null)
+    if (offset !== null) {
+      if (cursor?.epoch === epoch && cursor.offset >= offset) return
+      advance(subscription, epoch, offset)
     }
     subscription.gapped = true
     this.#tell(subscription, 'gap', { missed: frame.missed ?? null, from: frame.from ?? null, to: to ?? null, reason: frame.reason })
@@ -215,10 +211,21 @@ export class Subscriptions {
   }
 }
 
-/** Moves the cursor to an offset of the served epoch, never back within one. */
-function advance(subscription: Subscription, { epoch }: Served, offset: number): void {
-  const { cursor } = subscription
-  if (cursor?.epoch !== epoch || cursor.offset < offset) subscription.cursor = { epoch, offset }
+/**
+ * Moves the cursor to an offset of this epoch, never back within one. What a `state` channel held in another epoch is void, and
+ * only the snapshot that follows says what it holds now: until that is complete there is no place to go on from.
+ */
+function advance(subscription: Subscription, epoch: string, offset: number): void {
+  const { cursor, kind } = subscription
+  if (cursor?.epoch === epoch) subscription.cursor = { epoch, offset: Math.max(cursor.offset, offset) }
+  else if (kind === 'state') forget(subscription)
+  else subscription.cursor = { epoch, offset }
+}
+
+/** The cursor has become void: start as at first, or from the start. */
+function forget(subscription: Subscription): void {
+  subscription.cursor = null
+  if (typeof subscription.since === 'object' && 'epoch' in subscription.since) subscription.since = undefined
 }
 
 /** Whether the other link has brought this `event` message. Remembers it for the other one, unless this link is settled. */

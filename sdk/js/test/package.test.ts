@@ -75,8 +75,9 @@ test('the default entry stays within its size', async () => {
   expect(size).toBeLessThanOrEqual(LIMIT)
 })
 
-/** Minified and compressed. The goal is 7 kB; what is here is near 8.1, and must not grow unnoticed. */
-const LIMIT = 8.25 * 1024
+/** Minified and compressed. The goal of 7 kB is not reached: no module but the two of the connection and the subscriptions is over half
+    a kB. What is here must not grow unnoticed. */
+const LIMIT = 8.15 * 1024
 
 test('it has no dependencies, and nothing happens by loading it', () => {
   const { dependencies = {}, peerDependencies = {}, sideEffects } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown>

@@ -171,6 +171,19 @@ describe('single frames', () => {
     expect(bench.told('snapshot')).toEqual([[]])
   })
 
+  test('a gap that begins a state anew leaves no place to go on from before its snapshot is complete', () => {
+    const bench = Bench.ready()
+    bench.subscribe('state', 'px')
+    const snapshot = { type: 'snapshot', channel: 'px', epoch: 'e', offset: 9, entries: [], more: false }
+    bench.frame(1, { type: 'subscribed', id: 1, channel: 'px', kind: 'state', position: position(9), recovery: 'none' }, snapshot)
+    expect(bench.machine.cursor('px')).toEqual(position(9))
+    bench.frame(1, { type: 'gap', channel: 'px', missed: null, reason: 'epoch', position: position(40, 'f') }, { ...snapshot, epoch: 'f', offset: 40, more: true })
+    expect(bench.told('gap')).toHaveLength(1)
+    bench.put({ type: 'closed', attempt: 1, code: 1006, reason: '' }).nextTry()
+    bench.take('send')
+    expect(bench.sent(bench.connect())[0]).not.toHaveProperty('since')
+  })
+
   test('the first snapshot counts, even one that is older than the head was', () => {
     const bench = Bench.ready()
     bench.subscribe('state', 'px')
