@@ -1,8 +1,8 @@
 //! When to try again: the rules of "Reconnecting" in the protocol, as a function of what happened.
 
-use tidegate_core::{CloseClass, close_class};
+use std::time::Duration;
 
-use crate::frame::Reconnect;
+use tidegate_core::{CloseClass, ReconnectSettings, close_class};
 
 /// What ended the last connection or try.
 #[derive(Clone, Debug)]
@@ -14,16 +14,20 @@ pub(crate) struct Loss {
 }
 
 /// Milliseconds to wait before the next try, after `tries` earlier ones that did not last. `random` is in [0, 1).
-pub(crate) fn retry_delay_ms(loss: &Loss, tries: u32, settings: &Reconnect, random: f64) -> u64 {
+pub(crate) fn retry_delay_ms(loss: &Loss, tries: u32, settings: &ReconnectSettings, random: f64) -> u64 {
     let class = close_class(loss.code);
-    let ceiling = settings.base_ms.saturating_mul(1 << tries.min(32)).min(settings.cap_ms);
+    let ceiling = ms(settings.base).saturating_mul(1 << tries.min(32)).min(ms(settings.cap));
     let jittered = (random * ceiling as f64) as u64;
     match retry_ms(&loss.reason) {
         Some(hint) if class == CloseClass::Resume => hint,
         Some(hint) => hint.max(jittered),
-        None if class == CloseClass::Resume || tries == 0 && loss.is_unexpected() => (random * settings.window_ms as f64) as u64,
+        None if class == CloseClass::Resume || tries == 0 && loss.is_unexpected() => (random * ms(settings.window) as f64) as u64,
         None => jittered,
     }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Loss {
@@ -48,7 +52,8 @@ pub(crate) fn close_name(reason: &str) -> &str {
 mod tests {
     use super::*;
 
-    const SETTINGS: Reconnect = Reconnect { window_ms: 8000, base_ms: 1000, cap_ms: 60_000 };
+    const SETTINGS: ReconnectSettings =
+        ReconnectSettings { window: Duration::from_secs(8), base: Duration::from_secs(1), cap: Duration::from_secs(60) };
 
     fn delay(code: u16, reason: &str, welcomed: bool, tries: u32) -> u64 {
         retry_delay_ms(&Loss { code, reason: reason.into(), welcomed }, tries, &SETTINGS, 0.5)

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
-use tidegate_core::ChannelKind;
+use serde_json::value::RawValue;
+use tidegate_core::message::{self, Publish};
+use tidegate_core::{Body, ChannelKind, ChannelName};
 use tokio::sync::{mpsc, oneshot};
 use ulid::Ulid;
 
+use crate::address::Address;
 use crate::driver::{Driver, Order};
 use crate::error::Error;
 use crate::event::Published;
-use crate::frame::Reply;
-use crate::machine::Command;
+use crate::machine::{Command, Reply};
 use crate::subscription::SubscribeBuilder;
 
 /// How long a command waits for its reply, across reconnects.
@@ -64,6 +66,7 @@ pub(crate) type Source = Arc<dyn Fn(Attempt) -> Pin<Box<dyn Future<Output = Resu
 pub struct Builder {
     url: String,
     source: Option<Source>,
+    roots: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Builder {
@@ -89,22 +92,31 @@ impl Builder {
         self
     }
 
-    /// Starts it, in the current tokio runtime. It connects at once; an address that isn't one stops it at once.
+    /// Trusts the certificates in this PEM text, and not those that the machine trusts: for `wss://` behind an authority of
+    /// one's own.
+    #[must_use]
+    pub fn trust(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.roots = Some(pem.into());
+        self
+    }
+
+    /// Starts it, in the current tokio runtime. It connects at once; an address that isn't one stops it at once, and so does
+    /// `wss://` where there is no certificate to trust.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn build(self) -> Client {
         let (orders, received) = mpsc::unbounded_channel();
-        tokio::spawn(Driver::new(self.url, self.source, received).run());
+        let address = Address::read(&self.url, self.roots.as_deref());
+        tokio::spawn(Driver::new(address, self.source, received).run());
         Client { orders, references: Arc::default() }
     }
 }
 
 impl Client {
-    /// Begins to build a client of the gateway at this address, as `ws://127.0.0.1:8000/ws`. TLS is not in this version yet: put a
-    /// proxy of this machine in front of a `wss://` address.
+    /// Begins to build a client of the gateway at this address, as `wss://gateway.example/ws` or `ws://127.0.0.1:8000/ws`.
     pub fn builder(url: impl Into<String>) -> Builder {
-        Builder { url: url.into(), source: None }
+        Builder { url: url.into(), source: None, roots: None }
     }
 
     /// A channel of kind `event`: loss is allowed, and told.
@@ -159,9 +171,13 @@ impl Client {
         message_id: &str,
         data: Option<&(impl Serialize + ?Sized)>,
     ) -> Result<Published, Error> {
-        let data = data.map(raw).transpose()?;
-        let command = Command::Publish { channel: channel.into(), message_id: message_id.into(), key: key.map(Into::into), data };
-        match self.command(command).await? {
+        let publish = Publish {
+            channel: ChannelName::new(&channel.into()).map_err(Error::Channel)?,
+            message_id: Some(message_id.into()),
+            key: key.map(Into::into),
+            body: data.map_or(Ok(Body::Deleted), |data| json(data).map(Body::Data))?,
+        };
+        match self.command(Command::Publish(publish)).await? {
             Reply::Published(published) => Ok(published),
             Reply::Ok | Reply::Response(_) => Err(Error::Timeout),
         }
@@ -172,7 +188,7 @@ impl Client {
     /// # Errors
     /// See [`Error`]. After [`Error::Timeout`] it can't be known whether the backend did it.
     pub async fn request(&self, method: &str, data: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>, Error> {
-        match self.command(Command::Request { method: method.into(), data: raw(data)? }).await? {
+        match self.command(Command::Request { method: method.into(), data: json(data)? }).await? {
             Reply::Response(data) => Ok(data),
             Reply::Ok | Reply::Published(_) => Err(Error::Timeout),
         }
@@ -200,6 +216,15 @@ impl Client {
     }
 }
 
-fn raw(data: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>, Error> {
-    to_raw_value(data).map_err(|error| Error::Data(error.to_string().into()))
+fn json(data: &(impl Serialize + ?Sized)) -> Result<Bytes, Error> {
+    serde_json::to_vec(data).map(Bytes::from).map_err(|error| Error::Data(error.to_string().into()))
+}
+
+impl From<Credential> for message::Credential {
+    fn from(credential: Credential) -> Self {
+        match credential {
+            Credential::Token(token) => Self::Token(token.into()),
+            Credential::Ticket(ticket) => Self::Ticket(ticket.into()),
+        }
+    }
 }

@@ -3,16 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use tidegate_core::ChannelKind;
+use tidegate_core::message::Since;
+use tidegate_core::{ChannelKind, ChannelName};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use url::Url;
 
+use crate::address::Address;
 use crate::client::{Attempt, Source};
 use crate::error::Error;
-use crate::event::{Event, Since};
-use crate::frame::Reply;
-use crate::machine::{Action, Command, Input, Machine};
+use crate::event::Event;
+use crate::machine::{Action, Command, Input, Machine, Reply};
 use crate::socket::{self, Socket};
 use crate::subscription::Told;
 
@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// What a program wants.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Subscribe { reference: u64, channel: Box<str>, kind: Option<ChannelKind>, since: Option<Since>, events: mpsc::Sender<Told> },
+    Subscribe { reference: u64, channel: ChannelName, kind: Option<ChannelKind>, since: Option<Since>, events: mpsc::Sender<Told> },
     Unsubscribe { reference: u64 },
     Command { reference: u64, command: Command, timeout_ms: u64, reply: oneshot::Sender<Result<Reply, Error>> },
     Close,
@@ -34,7 +34,7 @@ pub(crate) enum Order {
 pub(crate) struct Driver {
     machine: Machine<fn() -> f64>,
     began: Instant,
-    url: Result<Url, String>,
+    address: Result<Address, String>,
     source: Option<Source>,
     orders: mpsc::UnboundedReceiver<Order>,
     inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
@@ -46,11 +46,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(url: String, source: Option<Source>, orders: mpsc::UnboundedReceiver<Order>) -> Self {
+    pub(crate) fn new(address: Result<Address, String>, source: Option<Source>, orders: mpsc::UnboundedReceiver<Order>) -> Self {
         Self {
             machine: Machine::new(source.is_some(), rand::random::<f64>),
             began: Instant::now(),
-            url: checked(&url),
+            address,
             source,
             orders,
             inputs: mpsc::channel(INPUTS),
@@ -63,7 +63,7 @@ impl Driver {
 
     /// Works until nobody is left who could want anything.
     pub(crate) async fn run(mut self) {
-        match &self.url {
+        match &self.address {
             Ok(_) => self.handle(Input::Start),
             Err(problem) => {
                 let reason = format!("the address is not one of a gateway: {problem}").into();
@@ -137,12 +137,12 @@ impl Driver {
         match action {
             Action::Authenticate { attempt, tries, reason } => self.authenticate(attempt, Attempt { number: tries, reason }),
             Action::Open { attempt, query } => {
-                if let Ok(url) = &self.url {
-                    let mut url = url.clone();
+                if let Ok(address) = &self.address {
+                    let mut address = address.clone();
                     if !query.is_empty() {
-                        url.query_pairs_mut().extend_pairs(query);
+                        address.url.query_pairs_mut().extend_pairs(query);
                     }
-                    let socket = socket::open(attempt, url, self.source.is_some(), self.inputs.0.clone());
+                    let socket = socket::open(attempt, address, self.source.is_some(), self.inputs.0.clone());
                     self.sockets.insert(attempt, socket);
                 }
             }
@@ -203,14 +203,5 @@ impl Driver {
 async fn room(events: Option<mpsc::Sender<Told>>) {
     if let Some(events) = events {
         drop(events.reserve().await);
-    }
-}
-
-fn checked(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    match (url.scheme(), url.host()) {
-        ("ws", Some(_)) => Ok(url),
-        ("wss", Some(_)) => Err("wss:// is not in this version yet".to_owned()),
-        _ => Err("it has to begin with ws://".to_owned()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tidegate_core::InvalidChannel;
+
 /// Why a command was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -31,6 +33,9 @@ pub enum Error {
     /// The data can't be written as JSON.
     #[error("the data is not JSON: {0}")]
     Data(Box<str>),
+    /// No channel can have this name.
+    #[error("not a channel's name: {0}")]
+    Channel(InvalidChannel),
     /// The client has stopped.
     #[error("the client stopped: {0}")]
     Stopped(Stop),

@@ -87,7 +87,7 @@ pub struct Snapshot {
 }
 
 /// The latest message of a key.
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Entry {
     /// The key.
     pub key: Box<str>,

@@ -22,13 +22,14 @@
 //!
 //! What decides is a machine without a socket, a clock or a random source; one task per client lends it all three.
 
+mod address;
 mod backoff;
 mod client;
 mod driver;
 mod error;
 mod event;
-mod frame;
 mod machine;
+mod reading;
 mod socket;
 mod subscription;
 

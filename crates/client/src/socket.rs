@@ -10,9 +10,9 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
-use url::Url;
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
+use crate::address::Address;
 use crate::machine::Input;
 
 /// How long a server may take to answer our close before the connection is cut.
@@ -43,10 +43,10 @@ impl Socket {
 }
 
 /// Opens a connection; what happens to it is told as inputs with this attempt number.
-pub(crate) fn open(attempt: u64, url: Url, authenticates: bool, inputs: mpsc::Sender<Input>) -> Socket {
+pub(crate) fn open(attempt: u64, address: Address, authenticates: bool, inputs: mpsc::Sender<Input>) -> Socket {
     let (out, orders) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        let (code, reason) = serve(attempt, url, authenticates, &inputs, orders).await;
+        let (code, reason) = serve(attempt, address, authenticates, &inputs, orders).await;
         drop(inputs.send(Input::Closed { attempt, code, reason }).await);
     });
     Socket(out)
@@ -57,13 +57,13 @@ type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Works until the connection is over; the close code and reason.
 async fn serve(
     attempt: u64,
-    url: Url,
+    address: Address,
     authenticates: bool,
     inputs: &mpsc::Sender<Input>,
     mut orders: mpsc::UnboundedReceiver<Out>,
 ) -> (u16, Box<str>) {
     let connected = tokio::select! {
-        connected = tokio::time::timeout(CONNECT_WITHIN, connect(&url)) => connected,
+        connected = tokio::time::timeout(CONNECT_WITHIN, connect(address)) => connected,
         () = given_up(&mut orders) => return (1006, "given up".into()),
     };
     let mut stream = match connected {
@@ -112,11 +112,12 @@ async fn read<'a>(stream: &mut Stream, inputs: &'a mpsc::Sender<Input>) -> (mpsc
     }
 }
 
-async fn connect(url: &Url) -> Result<Stream, Error> {
-    let mut request = url.as_str().into_client_request()?;
+async fn connect(address: Address) -> Result<Stream, Error> {
+    let mut request = address.url.as_str().into_client_request()?;
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("tidegate.v1.json"));
     let config = WebSocketConfig::default().read_buffer_size(16 * 1024);
-    connect_async_with_config(request, Some(config), true).await.map(|(stream, _)| stream)
+    let tls = address.tls.map(Connector::Rustls);
+    connect_async_tls_with_config(request, Some(config), true, tls).await.map(|(stream, _)| stream)
 }
 
 async fn close(mut stream: Stream, code: u16, reason: &'static str) -> (u16, Box<str>) {

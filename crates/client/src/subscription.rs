@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use tidegate_core::ChannelKind;
+use tidegate_core::{ChannelKind, ChannelName, Position};
 use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::driver::Order;
+use crate::error::Stop;
 use crate::event::{Cursor, Event, Since};
 
 /// Events that wait for a program that does not take them. Past that nothing is read from the socket, and the server lets the
@@ -16,7 +17,7 @@ use crate::event::{Cursor, Event, Since};
 const CAPACITY: usize = 256;
 
 /// An event, and where the subscription is after it if that has changed.
-pub(crate) type Told = (Event, Option<Cursor>);
+pub(crate) type Told = (Event, Option<Position>);
 
 /// What a subscription is made from.
 #[derive(Debug)]
@@ -39,7 +40,8 @@ impl SubscribeBuilder {
         self
     }
 
-    /// Subscribes. The client has one subscription a channel; a second ends at once.
+    /// Subscribes. The client has one subscription a channel; a second ends at once, and so does one whose channel has no name
+    /// that a channel can have.
     pub fn subscribe(self) -> Subscription {
         let (events, received) = mpsc::channel(CAPACITY);
         let reference = self.client.next_reference();
@@ -48,7 +50,17 @@ impl SubscribeBuilder {
             Some(Since::Position(cursor)) => Some(cursor.clone()),
             _ => None,
         };
-        client.order(Order::Subscribe { reference, channel, kind, since, events });
+        match ChannelName::new(&channel) {
+            Ok(channel) => {
+                let since = since.as_ref().map(Into::into);
+                client.order(Order::Subscribe { reference, channel, kind, since, events });
+            }
+            Err(problem) => {
+                let stop = Stop { code: None, reason: format!("bad_request: {channel:?}: {problem}").into() };
+                // The stream is new: there is room for its only event.
+                drop(events.try_send((Event::Stopped(stop), None)));
+            }
+        }
         Subscription { client, reference, received, cursor }
     }
 }
@@ -80,8 +92,8 @@ impl Stream for Subscription {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
         self.received.poll_recv(context).map(|told| {
             let (event, cursor) = told?;
-            if cursor.is_some() {
-                self.cursor = cursor;
+            if let Some(cursor) = cursor {
+                self.cursor = Some(cursor.into());
             }
             Some(event)
         })

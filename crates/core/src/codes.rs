@@ -124,7 +124,7 @@ pub const fn close_class(number: u16) -> CloseClass {
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
-        /// Why a command was refused, as `code` of an `error` reply and of the HTTP API's error body.
+        /// Why a command was refused or a subscription ended, as `code` of `error` and `unsubscribed` and of the HTTP API's error body.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum ErrorCode { $($(#[$doc])* $variant,)* }
 
@@ -155,6 +155,8 @@ error_codes! {
     AlreadySubscribed = "already_subscribed";
     /// The channel is not subscribed to.
     NotSubscribed = "not_subscribed";
+    /// The grant that a subscription stood on was taken away.
+    Revoked = "revoked";
     /// Over a limit; waiting does not help.
     LimitExceeded = "limit_exceeded";
     /// Over a rate; `retry_after_ms` says when it will be taken.
@@ -194,5 +196,36 @@ mod tests {
         for code in CloseCode::ALL {
             assert!(format!("{};retry_ms={}", code.name(), u32::MAX).len() <= 123);
         }
+    }
+
+    const PAGE: &str = include_str!("../../../docs/reference/protocol.md");
+
+    /// The first cells of a table's rows, under the heading that is given.
+    fn table(heading: &str) -> Vec<Vec<&'static str>> {
+        let text = PAGE.split_once(heading).map_or("", |(_, rest)| rest);
+        let rows = text.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect()).collect()
+    }
+
+    #[test]
+    fn the_page_has_every_close_code_and_no_other() {
+        let class = |code: CloseCode| match code.class() {
+            CloseClass::Resume => "resume",
+            CloseClass::BackOff => "back off",
+            CloseClass::Reauthenticate => "re-authenticate",
+            CloseClass::StartAfresh => "start afresh",
+            CloseClass::Stop => "stop",
+            CloseClass::Done => "done",
+        };
+        let ours: Vec<_> = CloseCode::ALL.iter().map(|&code| (code.number().to_string(), code.name(), class(code))).collect();
+        let page: Vec<_> = table("\n## Close codes\n").iter().map(|row| (row[0].to_owned(), row[1], row[2])).collect();
+        assert_eq!(page, ours);
+    }
+
+    #[test]
+    fn the_page_has_every_error_code_and_no_other() {
+        let ours: Vec<_> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
+        let page: Vec<_> = table("\n### Error codes\n").iter().map(|row| row[0]).collect();
+        assert_eq!(page, ours);
     }
 }

@@ -174,3 +174,30 @@ fn url_of(text: &str, schemes: &[&str]) -> Result<url::Url, String> {
     let good = schemes.contains(&url.scheme()) && url.host().is_some();
     if good { Ok(url) } else { Err(format!("has to be an address that begins with {}://", schemes.join(":// or "))) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_command_with_its_options_and_no_other() {
+        let page = include_str!("../../../docs/reference/cli.md");
+        let option = |row: &'static str| row.strip_prefix("| `--")?.split(['`', ' ']).next();
+        let section = |section: &'static str| {
+            let name = section.split(['`', ' ']).next().unwrap_or_default();
+            (name.to_owned(), section.lines().filter_map(option).map(str::to_owned).collect::<BTreeSet<_>>())
+        };
+        let page: BTreeSet<_> = page.split("\n## `tidegate ").skip(1).map(section).collect();
+        let command = Cli::command();
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+        let ours = shown.map(|command| {
+            let options = command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned));
+            (command.get_name().to_owned(), options.collect::<BTreeSet<_>>())
+        });
+        assert_eq!(page, ours.collect());
+    }
+}

@@ -1,9 +1,12 @@
 //! One connection, from the wish for a credential to its loss. What a link has been told dies with it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_core::message::CommandId;
+use tidegate_core::{ChannelName, Epoch, Publication};
 
 use crate::client::Credential;
-use crate::event::Entry;
 
 /// Deadline for each step of a try: getting a credential, and from there to `welcome`.
 pub(super) const STEP_MS: u64 = 15_000;
@@ -32,12 +35,12 @@ pub(super) enum Serving {
 #[derive(Debug)]
 pub(super) struct Served {
     /// The id of the `subscribe`.
-    pub(super) id: u64,
+    pub(super) id: CommandId,
     pub(super) state: Serving,
     /// The epoch that offsets on this link belong to.
-    pub(super) epoch: Box<str>,
+    pub(super) epoch: Epoch,
     /// Parts of a snapshot that is still coming.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Arc<Publication>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ pub(super) struct Link {
     pub(super) heard_at: u64,
     /// When a probe was sent that nothing has answered yet.
     pub(super) probed_at: Option<u64>,
-    pub(super) served: HashMap<Box<str>, Served>,
+    pub(super) served: HashMap<ChannelName, Served>,
 }
 
 impl Link {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Actions, Command};
+use super::io::{Action, Actions, Command, Reply, text};
 use crate::error::{Error, Stop};
-use crate::frame::Reply;
 
 /// Most commands that wait at once; more are refused, because a program that is offline must not grow without end.
 pub(super) const CAPACITY: usize = 1024;
@@ -37,14 +36,15 @@ impl Outgoing {
     }
 
     /// Takes a command in, or refuses it at once.
-    pub(super) fn add(&mut self, id: u64, reference: u64, command: &Command, deadline: u64, limit: usize, actions: &mut Actions) {
-        let text = command.encode(id);
+    pub(super) fn add(&mut self, id: u64, reference: u64, command: Command, deadline: u64, limit: usize, actions: &mut Actions) {
+        let repeatable = command.is_repeatable();
+        let text = text(&command.with_id(id));
         let error = if self.pending.len() >= CAPACITY {
             Error::QueueFull
         } else if text.len() > limit {
             Error::TooLarge { limit }
         } else {
-            let pending = Pending { reference, text, deadline, repeatable: command.is_repeatable(), sent_on: None, refusal: None };
+            let pending = Pending { reference, text, deadline, repeatable, sent_on: None, refusal: None };
             self.pending.insert(id, pending);
             return;
         };

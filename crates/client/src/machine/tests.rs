@@ -1,8 +1,14 @@
 //! The machine in virtual time: what it does about losses, closes, moves, repeats and refusals.
 
-use super::*;
+use bytes::Bytes;
+use tidegate_core::message::{Publish, Since};
+use tidegate_core::{Body, ChannelKind, ChannelName};
 
-const WELCOME: &str = r#"{"type":"welcome","protocol":1,"connection":"c","node":"n","expires_in_ms":1,"heartbeat":{"ping_ms":25000,"app_ping_ms":60000,"dead_ms":62500},"limits":{"message_bytes":65536,"subscriptions":128,"in_flight":2},"reconnect":{"window_ms":8000,"base_ms":1000,"cap_ms":60000}}"#;
+use super::losing::STABLE_MS;
+use super::*;
+use crate::client::Credential;
+
+pub(super) const WELCOME: &str = r#"{"type":"welcome","protocol":1,"connection":"c","node":"n","expires_in_ms":1,"heartbeat":{"ping_ms":25000,"app_ping_ms":60000,"dead_ms":62500},"limits":{"message_bytes":65536,"subscriptions":128,"in_flight":2},"reconnect":{"window_ms":8000,"base_ms":1000,"cap_ms":60000}}"#;
 
 /// A machine whose random numbers are all one half, and what it did.
 struct World {
@@ -38,12 +44,12 @@ impl World {
     }
 
     fn subscribe(&mut self, reference: u64, since: Option<Since>) {
-        self.handle(Input::Subscribe { reference, channel: "a".into(), kind: Some(ChannelKind::Log), since });
+        self.handle(Input::Subscribe { reference, channel: ChannelName::new("a").unwrap(), kind: Some(ChannelKind::Log), since });
     }
 
     fn publish(&mut self, reference: u64) {
-        let data = Some(RawValue::from_string("1.50".to_owned()).unwrap());
-        let command = Command::Publish { channel: "a".into(), message_id: format!("m{reference}").into(), key: None, data };
+        let (channel, body) = (ChannelName::new("a").unwrap(), Body::Data(Bytes::from_static(b"1.50")));
+        let command = Command::Publish(Publish { channel, message_id: Some(format!("m{reference}").into()), key: None, body });
         self.handle(Input::Command { reference, command, timeout_ms: 30_000 });
     }
 
@@ -305,4 +311,86 @@ fn a_bad_frame_ends_the_connection_and_not_the_client() {
     world.receive(1, "{");
     assert!(world.actions.iter().any(|action| matches!(action, Action::Close { code: 4400, .. })));
     assert_eq!(world.pass(), 4000);
+}
+
+#[test]
+fn every_frame_that_the_protocol_knows_is_taken() {
+    let file: serde_json::Value = serde_json::from_str(include_str!("../../../../conformance/vectors/messages.json")).unwrap();
+    let vectors = file["vectors"].as_array().unwrap().iter().filter(|vector| vector["from"] == "server");
+    let mut count = 0;
+    for vector in vectors {
+        let text = vector["raw"].as_str().map_or_else(|| vector["frame"].to_string(), str::to_owned);
+        let mut world = World::live();
+        world.receive(1, &text);
+        let refused = world.actions.iter().any(|action| matches!(action, Action::Close { code: 4400, .. }));
+        assert!(!refused, "{}: {:?}", vector["name"], world.actions);
+        count += 1;
+    }
+    assert!(count >= 35, "the file has lost its server vectors");
+}
+
+#[test]
+fn a_frame_of_which_a_part_is_not_understood_is_not_taken_for_less() {
+    let mut world = World::live();
+    world.receive(1, r#"{"type":"gap","channel":"a","missed":3,"reason":"of version 2"}"#);
+    assert!(world.actions.iter().any(|action| matches!(action, Action::Close { code: 4400, .. })));
+}
+
+#[test]
+fn what_a_ping_carries_is_echoed() {
+    let mut world = World::live();
+    world.receive(1, r#"{"type":"ping","n":{"at":1.50}}"#);
+    world.receive(1, r#"{"type":"ping"}"#);
+    assert_eq!(world.sent(1), [r#"{"type":"pong","n":{"at":1.50}}"#, r#"{"type":"pong"}"#]);
+}
+
+#[test]
+fn a_revoked_subscription_ends() {
+    let mut world = World::live();
+    world.receive(1, r#"{"type":"unsubscribed","channel":"a","code":"revoked","retry_after_ms":null}"#);
+    assert_eq!(world.told(), ["stopped revoked"]);
+}
+
+/// The place of a state means nothing without the state: the next connection asks for a snapshot as long as none was complete.
+#[test]
+fn a_state_is_resumed_only_from_a_snapshot_that_was_complete() {
+    let mut world = World::new(false);
+    world.handle(Input::Start);
+    let channel = ChannelName::new("a").unwrap();
+    world.handle(Input::Subscribe { reference: 7, channel, kind: Some(ChannelKind::State), since: None });
+    let snapshot = |epoch: &str, offset: u64, more: bool| {
+        format!(
+            r#"{{"type":"snapshot","channel":"a","epoch":"{epoch}","offset":{offset},"entries":[{{"key":"k","offset":1,"data":1}}],"more":{more}}}"#
+        )
+    };
+    let before = [
+        vec![],
+        vec![snapshot("e", 5, true)],
+        vec![snapshot("e", 5, true), snapshot("e", 5, false)],
+        vec![r#"{"type":"gap","channel":"a","missed":null,"reason":"epoch","position":{"epoch":"f","offset":9}}"#.to_owned()],
+        vec![snapshot("f", 9, true)],
+        vec![snapshot("f", 9, false), r#"{"type":"live","channel":"a","offset":9}"#.to_owned()],
+    ];
+    let after = [None, None, Some(("e", 5)), None, None, Some(("f", 9))];
+    let mut asked = 1;
+    world.welcome(1);
+    for (attempt, (frames, place)) in (1..).zip(before.into_iter().zip(after)) {
+        let epoch = if attempt <= 4 { "e" } else { "f" };
+        world.receive(
+            attempt,
+            &format!(
+                r#"{{"type":"subscribed","id":{asked},"channel":"a","kind":"state","position":{{"epoch":"{epoch}","offset":5}},"recovery":"none"}}"#
+            ),
+        );
+        frames.iter().for_each(|frame| world.receive(attempt, frame));
+        world.close(attempt, 4000, "draining;retry_ms=1");
+        world.pass();
+        world.actions.clear();
+        world.welcome(attempt + 1);
+        let sent = world.sent(attempt + 1);
+        let subscribe: serde_json::Value = serde_json::from_str(&sent[0]).unwrap();
+        asked = subscribe["id"].as_u64().unwrap();
+        let since = subscribe.get("since").map(|since| (since["epoch"].as_str().unwrap(), since["offset"].as_u64().unwrap()));
+        assert_eq!(since, place, "after {frames:?}");
+    }
 }

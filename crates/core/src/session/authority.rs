@@ -103,7 +103,7 @@ impl Session {
     fn drop_what_is_not_granted(&mut self, identity: &Identity) {
         for (subscription, channel) in self.outbox.channels_where(|channel| !identity.grants.may_subscribe(channel)) {
             self.end_subscription(subscription, ErrorCode::Forbidden, "no longer granted", None);
-            self.outbox.control.tell(ServerMessage::Unsubscribed { channel, code: ErrorCode::Forbidden, retry_after_ms: None });
+            self.outbox.control.tell(ServerMessage::Unsubscribed { channel, code: ErrorCode::Revoked, retry_after_ms: None });
         }
     }
 

@@ -110,7 +110,7 @@ fn renewed_authority_goes_on_with_what_it_still_grants() {
     let narrower = Arc::new(Identity { expires_in: Some(secs(100)), ..(*may_only(&["log:*"])).clone() });
     bench.handle(Input::Authenticated { id: Some(9), identity: narrower });
     let messages = bench.messages();
-    let gone = |channel: &str| ServerMessage::Unsubscribed { channel: name(channel), code: ErrorCode::Forbidden, retry_after_ms: None };
+    let gone = |channel: &str| ServerMessage::Unsubscribed { channel: name(channel), code: ErrorCode::Revoked, retry_after_ms: None };
     assert!(messages.contains(&gone("oldest:a")) && messages.contains(&gone("state:a")) && !messages.contains(&gone("log:a")));
     assert!(messages.iter().any(|message| matches!(message, ServerMessage::Error { id: Some(8), code: ErrorCode::Forbidden, .. })));
     assert!(matches!(&messages[messages.len() - 1], ServerMessage::Welcome(welcome) if welcome.expires_in == secs(100)));

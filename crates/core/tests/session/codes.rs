@@ -158,6 +158,12 @@ fn every_error_code_is_produced() {
     bench.handle(Input::Published(1, Err(BrokerError::Closed)));
     assert_eq!(bench.error(), Some((ErrorCode::Unavailable, Some(1000))));
 
+    let mut narrowed = Bench::new(settings());
+    narrowed.join("log:a", Some(0));
+    narrowed.handle(Input::Authenticated { id: None, identity: Arc::default() });
+    let code = |message| if let ServerMessage::Unsubscribed { code, .. } = message { Some(code) } else { None };
+    assert_eq!(narrowed.messages().into_iter().find_map(code), Some(ErrorCode::Revoked));
+
     // A backend's own: what it says is passed on.
     for code in [ErrorCode::TooLarge, ErrorCode::Internal] {
         bench.says(ClientMessage::Request { id: 1, method: "m".into(), data: "1".into() });

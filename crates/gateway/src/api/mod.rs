@@ -142,6 +142,14 @@ mod tests {
         assert!(routed().len() >= 10);
     }
 
+    #[test]
+    fn the_page_names_every_route_and_nothing_else() {
+        let page = include_str!("../../../../docs/reference/http-api.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let named = rows.filter_map(|(route, _)| route.split_once(" /")).map(|(method, path)| (method.to_owned(), format!("/{path}")));
+        assert_eq!(named.collect::<BTreeSet<_>>(), routed());
+    }
+
     #[tokio::test]
     async fn everything_that_is_described_is_there() {
         let mut router = router(api().await);

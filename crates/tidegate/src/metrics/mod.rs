@@ -265,6 +265,8 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -289,5 +291,17 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+    }
+
+    /// What is registered, read from the source: a family that has counted nothing yet is not encoded.
+    #[test]
+    fn the_page_has_every_metric_and_no_other() {
+        let quoted = |text: &'static str| text.split_once('"').map(|(name, _)| name);
+        let page = include_str!("../../../../docs/reference/metrics.md");
+        let page: BTreeSet<&str> = page.split("| `tidegate_").skip(1).filter_map(|row| row.split_once('`')).map(|(name, _)| name).collect();
+        let page: BTreeSet<&str> = page.iter().map(|name| name.strip_suffix("_total").unwrap_or(name)).collect();
+        let ours = include_str!("mod.rs").split("registry.register(\"").skip(1).filter_map(quoted);
+        let logs = include_str!("embedded.rs").split("(\"").skip(1).filter_map(quoted);
+        assert_eq!(page, ours.chain(logs).collect());
     }
 }

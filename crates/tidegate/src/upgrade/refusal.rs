@@ -103,3 +103,43 @@ impl Refusal {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// One of each; the match makes sure that a new one is thought of here.
+    fn all() -> Vec<Refusal> {
+        let known = |refusal: &Refusal| match refusal {
+            Refusal::Draining | Refusal::Full(_) | Refusal::Method | Refusal::Http10 | Refusal::UpgradeRequired(_) => {}
+            Refusal::Malformed(_) | Refusal::Origin | Refusal::Subprotocol | Refusal::Denied(_) => {}
+        };
+        let full = [Full::Connections, Full::Address, Full::User, Full::Unauthenticated].map(Refusal::Full);
+        let denied = [Denied::Unauthorized(""), Denied::Forbidden(""), Denied::Unavailable("")].map(Refusal::Denied);
+        let others = [
+            Refusal::Draining,
+            Refusal::Method,
+            Refusal::Http10,
+            Refusal::UpgradeRequired(""),
+            Refusal::Malformed(""),
+            Refusal::Origin,
+            Refusal::Subprotocol,
+        ];
+        let all: Vec<_> = full.into_iter().chain(denied).chain(others).collect();
+        all.iter().for_each(known);
+        all
+    }
+
+    #[test]
+    fn the_page_has_every_refusal_and_no_other() {
+        let page = include_str!("../../../../docs/reference/protocol.md");
+        let (_, page) = page.split_once("| status | code | when |").unwrap();
+        let rows = page.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let row = |row: &'static str| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).skip(1).take(2).collect::<Vec<_>>();
+        let page: BTreeSet<Vec<String>> = rows.map(row).collect();
+        let ours = all().into_iter().map(|refusal| vec![refusal.face().status.as_u16().to_string(), refusal.code().to_owned()]);
+        assert_eq!(page, ours.collect());
+    }
+}

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use tidegate_core::message::{
@@ -52,6 +53,13 @@ pub fn encode_client(message: &ClientMessage, out: &mut Vec<u8>) -> Result<(), U
     Ok(())
 }
 
+/// The answer to a ping with this `n`.
+pub fn pong(n: &[u8]) -> String {
+    let mut out = Vec::with_capacity(24 + n.len());
+    Object::new(&mut out).kind("pong").raw("n", n).end();
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 fn encode_credential<'a>(credential: &Credential, object: Object<'a>) -> Object<'a> {
     match credential {
         Credential::Token(token) => object.text("token", token),
@@ -78,6 +86,11 @@ pub enum FromServer {
     /// A channel's message. Its frame does not name the epoch, which is that of the last position the server gave for the
     /// channel; here it is [`Epoch::UNKNOWN`].
     Publication(Publication),
+    /// A ping whose `n` is to be echoed, by [`pong`]; one without is [`ServerMessage::Ping`].
+    Ping {
+        /// JSON.
+        n: Bytes,
+    },
     /// A type of a later version, to be ignored.
     Unknown {
         /// Its name.
@@ -212,6 +225,7 @@ fn decode_said(said: &Said<'_>) -> Result<FromServer, Wrong> {
             message: said.message.required(said.message.boxed()?)?,
             retry_after_ms: said.retry_after_ms.integer(0)?,
         },
+        "ping" if said.n.raw.is_some() => return said.n.value().map(|n| FromServer::Ping { n }),
         "ping" => ServerMessage::Ping,
         "pong" => ServerMessage::Pong { n: said.n.raw.is_some().then(|| said.n.value()).transpose()? },
         "reauth" => ServerMessage::Reauth {
@@ -303,7 +317,7 @@ fn decode_snapshot(said: &Said<'_>) -> Result<ServerMessage, Wrong> {
 fn decode_entry(entry: &EntryFields<'_>, channel: &ChannelName, epoch: Epoch) -> Result<Arc<Publication>, Wrong> {
     let position = Position { epoch, offset: required_integer(&entry.offset)? };
     let body = decode_body(&entry.data, &entry.deleted)?;
-    Ok(Arc::new(Publication::new(channel.clone(), Some(position), None, entry.key.boxed()?, body)))
+    Ok(Arc::new(Publication::new(channel.clone(), Some(position), None, Some(entry.key.required(entry.key.boxed()?)?), body)))
 }
 
 fn decode_position(field: &Field<'_>) -> Result<Option<Position>, Wrong> {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use smallvec::SmallVec;
 
-pub use client::{FromServer, Unsendable, decode_server, encode_client};
+pub use client::{FromServer, Unsendable, decode_server, encode_client, pong};
 pub use decode::{NAME_BYTES, PING_BYTES, decode};
 pub use encode::{Challenge, encode_challenge, encode_server};
 pub use fields::Wrong;
