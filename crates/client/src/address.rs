@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn what_is_to_be_trusted_is_read_before_anything_is_opened() {
-        for (pem, problem) in [("", "no certificate"), ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "can't be used")] {
+        for (pem, problem) in [("", "no certificate"), ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "can't be used")]
+        {
             let error = Address::read("wss://a/ws", Some(pem.as_bytes())).unwrap_err();
             assert!(error.contains(problem), "{error}");
         }

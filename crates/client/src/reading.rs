@@ -15,11 +15,8 @@ pub(crate) fn publication(publication: Publication) -> Message {
 }
 
 pub(crate) fn snapshot(channel: &ChannelName, position: Position, entries: &[Arc<Publication>]) -> Snapshot {
-    let entry = |entry: &Arc<Publication>| Entry {
-        key: entry.key.clone().unwrap_or_default(),
-        offset: entry.offset(),
-        data: data(&entry.body),
-    };
+    let entry =
+        |entry: &Arc<Publication>| Entry { key: entry.key.clone().unwrap_or_default(), offset: entry.offset(), data: data(&entry.body) };
     Snapshot {
         channel: text(channel),
         epoch: position.epoch.to_string().into(),

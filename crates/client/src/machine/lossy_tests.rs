@@ -175,7 +175,8 @@ impl World {
         let reference = FIRST_COMMAND + self.commands.len() as u64;
         self.commands.insert(reference);
         let body = Body::Data(Bytes::from(reference.to_string()));
-        let publish = Publish { channel: ChannelName::new(LOG).unwrap(), message_id: Some(format!("m{reference}").into()), key: None, body };
+        let publish =
+            Publish { channel: ChannelName::new(LOG).unwrap(), message_id: Some(format!("m{reference}").into()), key: None, body };
         self.put(Input::Command { reference, command: Command::Publish(publish), timeout_ms: 1 << 40 });
     }
 

@@ -137,7 +137,8 @@ mod tests {
         let page = include_str!("../../../../docs/reference/protocol.md");
         let (_, page) = page.split_once("| status | code | when |").unwrap();
         let rows = page.lines().skip(2).take_while(|line| line.starts_with('|'));
-        let row = |row: &'static str| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).skip(1).take(2).collect::<Vec<_>>();
+        let row =
+            |row: &'static str| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).skip(1).take(2).collect::<Vec<_>>();
         let page: BTreeSet<Vec<String>> = rows.map(row).collect();
         let ours = all().into_iter().map(|refusal| vec![refusal.face().status.as_u16().to_string(), refusal.code().to_owned()]);
         assert_eq!(page, ours.collect());

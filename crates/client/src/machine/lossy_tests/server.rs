@@ -178,7 +178,13 @@ impl Server {
         line.tell(&ServerMessage::Subscribed { id, channel: name(LOG), kind: ChannelKind::Log, position: Some(at(top)), recovery });
         if from < trimmed {
             let (missed, range) = (Some(trimmed - from), Some((from + 1, trimmed)));
-            line.tell(&ServerMessage::Gap(Box::new(Gap { channel: name(LOG), missed, range, reason: GapReason::Retention, position: None })));
+            line.tell(&ServerMessage::Gap(Box::new(Gap {
+                channel: name(LOG),
+                missed,
+                range,
+                reason: GapReason::Retention,
+                position: None,
+            })));
         }
         messages.iter().for_each(|message| line.tell_publication(message));
         vec![ServerMessage::Live { channel: name(LOG), offset: Some(top) }]
@@ -208,7 +214,8 @@ impl Server {
     }
 
     fn snapshot(&self) -> Vec<ServerMessage> {
-        let kept: Vec<_> = self.changes.iter().filter(|(_, (_, value))| value.is_some()).map(|(key, _)| Arc::new(self.entry(key))).collect();
+        let kept: Vec<_> =
+            self.changes.iter().filter(|(_, (_, value))| value.is_some()).map(|(key, _)| Arc::new(self.entry(key))).collect();
         let parts = kept.len().div_ceil(SNAPSHOT_PART).max(1);
         let part = |part: usize| kept.iter().skip(part * SNAPSHOT_PART).take(SNAPSHOT_PART).cloned().collect();
         let position = self.state_position();
