@@ -17,21 +17,12 @@ const CHANNEL: &str = "log:kept";
 const PUBLISHERS: usize = 4;
 
 #[test]
-fn acknowledged_messages_survive_sigkill() {
-    killed_while_publishing(4);
-}
-
-#[test]
-#[ignore = "long: 20 times"]
 fn acknowledged_messages_survive_sigkill_twenty_times() {
-    killed_while_publishing(20);
-}
-
-fn killed_while_publishing(times: u64) {
+    const KILLS: u64 = 20;
     let mut gateway = Gateway::setup().start();
     let mut history = Vec::new();
     let mut cursor: Option<(String, u64)> = None;
-    for time in 0..times {
+    for time in 0..KILLS {
         // The moment of the kill differs each time, by a fixed sequence.
         let until_kill = Duration::from_millis(300 + time * 7919 % 700);
         let (seen, reached) = publish_until_killed(&mut gateway, time, cursor.as_ref(), until_kill);
@@ -46,9 +37,9 @@ fn killed_while_publishing(times: u64) {
 
     let acknowledged = history.iter().filter(|op| matches!(op, Op::Acknowledge { .. })).count();
     let faults = judge(&history, &[]);
-    measured("SIGKILL while publishing", &format!("{times} times, {acknowledged} acknowledged, {}", summary(&faults)));
+    measured("SIGKILL while publishing", &format!("{KILLS} times, {acknowledged} acknowledged, {}", summary(&faults)));
     assert!(faults.is_empty(), "nothing acknowledged is lost, nothing is doubled or made up");
-    assert!(acknowledged as u64 > times * 20, "there was something to lose");
+    assert!(acknowledged as u64 > KILLS * 20, "there was something to lose");
 }
 
 type Cursor = Option<(String, u64)>;

@@ -23,7 +23,7 @@ fn half_open_peers_are_found_and_live_ones_kept() {
 }
 
 #[test]
-#[ignore = "long: 70 s, the default heartbeat"]
+#[ignore = "long: 95 s, the default heartbeat"]
 fn half_open_peers_are_found_with_the_defaults() {
     if namespace::entered("half_open_peers_are_found_with_the_defaults") {
         half_open(Gateway::setup(), Duration::from_secs(25), Duration::from_secs(5));
@@ -72,7 +72,7 @@ fn idle_connections_stay_behind_proxies_that_cut_idle_ones() {
 }
 
 #[test]
-#[ignore = "long: 5 minutes idle"]
+#[ignore = "long: 5 min, idle behind two proxies"]
 fn idle_connections_stay_behind_proxies_with_the_defaults() {
     behind_proxies(&Gateway::setup().start(), "60s", Duration::from_secs(300));
 }

@@ -66,7 +66,7 @@ fn a_killed_gateway_loses_and_repeats_nothing() {
 }
 
 #[test]
-#[ignore = "long: twenty crashes"]
+#[ignore = "long: 85 s, twenty crashes"]
 fn twenty_killed_gateways_lose_and_repeat_nothing() {
     for _ in 0..20 {
         pipe_through_a_crash(10_000, random_ms(600));

@@ -23,10 +23,11 @@ fn settings(path: &Path) -> EmbeddedSettings {
     EmbeddedSettings { segment_bytes: 64 * 1024, ..EmbeddedSettings::fsync(path) }
 }
 
-/// Not a test of its own: publishes until it is killed, and prints every acknowledgement. Without the variable it does nothing.
+/// Publishes until it is killed, and prints every acknowledgement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn publisher_that_is_killed() {
-    let (Ok(path), Ok(round)) = (std::env::var(PATH), std::env::var(ROUND)) else { return };
+#[ignore = "no test: the publisher that the other test kills"]
+async fn process_that_publishes() {
+    let (path, round) = (std::env::var(PATH).expect("a folder"), std::env::var(ROUND).expect("a number"));
     let broker = std::sync::Arc::new(open(settings(Path::new(&path))).await);
     let mut tasks = Vec::new();
     for publisher in 0..PUBLISHERS {
@@ -124,7 +125,7 @@ async fn what_was_acknowledged_survives_sigkill_twenty_times() {
     let mut acknowledged = Acknowledged::default();
     for round in 0..20u64 {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["publisher_that_is_killed", "--exact", "--nocapture", "--test-threads=1"])
+            .args(["process_that_publishes", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env(PATH, &path)
             .env(ROUND, round.to_string())
             .stdout(Stdio::piped())

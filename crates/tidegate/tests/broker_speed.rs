@@ -90,7 +90,7 @@ async fn publishers(speed: &mut Speed, broker: &Arc<Embedded>, in_flight: usize)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: measures for half a minute; the figures mean something on a quiet machine and with --release"]
+#[ignore = "long: 30 s, a measurement; its figures mean something on a quiet machine and with --release"]
 async fn speed_beside_a_bare_file() {
     let memory = Arc::new(open(EmbeddedSettings::default()).await);
     for in_flight in [1, 16] {

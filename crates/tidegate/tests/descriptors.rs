@@ -15,8 +15,8 @@ const DESCRIPTORS: u32 = 64;
 
 /// The server, run by the test below in a process of its own with few descriptors. It ends when its standard input does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: a server that only the other test starts"]
-async fn server() {
+#[ignore = "no test: a server that only the other test starts"]
+async fn process_that_serves() {
     let rig = Rig::echo(Config::default()).await;
     serve_until_orphaned(rig.address).await;
 }

@@ -17,8 +17,8 @@ use tidegate::{
 const CONNECTIONS: usize = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-#[ignore = "long: a server that only the other test starts"]
-async fn server() {
+#[ignore = "no test: a server that only the other test starts"]
+async fn process_that_serves() {
     let pattern = Pattern::new("**").unwrap();
     let rule = ChannelRule {
         pattern: pattern.clone(),
@@ -47,7 +47,7 @@ async fn subscribe(server: &Server) -> Peer {
 }
 
 #[tokio::test]
-#[ignore = "long: 10,000 connections, half a minute"]
+#[ignore = "long: 30 s, 10,000 connections"]
 async fn an_idle_subscribed_connection_costs_at_most_two_kibibytes() {
     let server = Server::start(20_000);
     let warm: Vec<_> = futures_util::future::join_all((0..50).map(|_| subscribe(&server))).await;

@@ -6,8 +6,9 @@ mod rig;
 
 use std::time::{Duration, Instant};
 
-use rig::{Rig, Seen, frame};
-use tidegate::{Config, LimitSettings, SessionSettings};
+use rig::{Peer, Rig, Seen, frame};
+use tidegate::auth::Anonymous;
+use tidegate::{Config, Gate, Grants, LimitSettings, Pattern, SessionSettings};
 
 /// A frame's header with this mask bit and length form, and no payload.
 fn header(first: u8, second: u8, extended: &[u8]) -> Vec<u8> {
@@ -57,6 +58,30 @@ async fn what_comes_after_a_close_is_not_read() {
     peer.send(&[frame(0x88, &1000u16.to_be_bytes()), late].concat()).await;
     assert_eq!(peer.see().await, Seen::close(1000, ""));
     assert!(matches!(peer.see().await, Seen::End | Seen::Reset));
+}
+
+/// Who floods is told why it ends, and then it ends at once: the rest of the flood is thrown away, not understood.
+#[tokio::test]
+async fn a_flood_gets_its_close_frame_and_the_end() {
+    let grants = Grants { subscribe: vec![Pattern::new("**").unwrap()], ..Grants::default() };
+    let gate = Gate::builder(Config::default()).authenticate(Anonymous::new(grants)).build().await.unwrap();
+    let rig = Rig::start(gate).await;
+    for flooding in [frame(0x89, &[b'p'; 125]).repeat(2000), [frame(0x01, b"a"), frame(0x00, b"a").repeat(20_000)].concat()] {
+        let mut peer = Peer::open(rig.address).await;
+        peer.send(rig::handshake("/ws", "").as_bytes()).await;
+        assert!(peer.head().await.starts_with("HTTP/1.1 101"));
+        let begun = Instant::now();
+        peer.send(&flooding).await;
+        loop {
+            match peer.see().await {
+                Seen::Frame(0x81 | 0x8a, _) => {}
+                Seen::Frame(0x88, payload) => break assert_eq!(payload[..2], 4102u16.to_be_bytes()),
+                seen => panic!("{seen:?}"),
+            }
+        }
+        assert_eq!(peer.see().await, Seen::End);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

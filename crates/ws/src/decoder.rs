@@ -93,6 +93,12 @@ impl Decoder {
         self.unfinished.as_ref().is_some_and(|unfinished| unfinished.message.is_some())
     }
 
+    /// Bytes of the frame that has begun that are still to come; 0 between frames and within a header.
+    pub fn remaining(&self) -> u64 {
+        let frame = self.unfinished.as_ref().and_then(|unfinished| unfinished.frame);
+        frame.map_or(0, |frame| frame.length - frame.done)
+    }
+
     /// Takes bytes from the front of `bytes` until something is whole (`Some`) or they are used up (`None`).
     ///
     /// # Errors
@@ -202,7 +208,12 @@ impl Decoder {
         let offset = usize::try_from(frame.done & 3).unwrap_or(0);
         match (frame.opcode, &mut unfinished.message) {
             (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => mask::append(&mut unfinished.control, payload, frame.key, offset),
-            (_, Some(message)) => message.take(payload, frame.key, offset, &mut self.inflater, self.limit)?,
+            (_, Some(message)) => {
+                if frame.fin {
+                    message.expect(payload.len(), frame.length - frame.done);
+                }
+                message.take(payload, frame.key, offset, &mut self.inflater, self.limit)?;
+            }
             (_, None) => return Err(Violation::Fragmentation),
         }
         Ok(())

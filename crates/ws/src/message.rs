@@ -34,7 +34,16 @@ impl Message {
         usize::try_from(frame_bytes).ok().and_then(|bytes| bytes.checked_add(held)).is_some_and(|total| total <= limit)
     }
 
-    /// Makes room for the rest of a frame that has been admitted, as far as it is there already: a claimed length reserves nothing.
+    /// Makes room for `there` bytes of the last frame, of which `left` are still to come with them: never more than what is there
+    /// already and as much again, since a claimed length reserves nothing, and never more than the message will need.
+    pub(crate) fn expect(&mut self, there: usize, left: u64) {
+        if !self.compressed && self.data.capacity() - self.data.len() < there {
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            self.data.reserve_exact(left.min(self.data.len().max(there)));
+        }
+    }
+
+    /// Takes in bytes of a frame that has been admitted.
     pub(crate) fn take(
         &mut self,
         bytes: &[u8],
@@ -79,5 +88,29 @@ impl Message {
             Err(_) => return Err(Violation::Utf8),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of 60,000 bytes that came in pieces kept up to twice that until the application let go of it.
+    #[test]
+    fn an_unfragmented_message_takes_no_more_room_than_it_needs() {
+        for piece in [1, 1000, 29_999, 60_000] {
+            let bytes = vec![0; 60_000];
+            let mut message = Message::new(OpCode::Binary, false);
+            let mut grown = 0;
+            for (at, part) in bytes.chunks(piece).enumerate() {
+                let before = message.data.capacity();
+                message.expect(part.len(), (bytes.len() - at * piece) as u64);
+                assert!(message.data.capacity() <= 2 * (at * piece + part.len()), "a claimed length reserves nothing");
+                grown += u32::from(message.data.capacity() != before);
+                message.take(part, [0; 4], 0, &mut Inflater::new(), usize::MAX).expect("bytes");
+            }
+            assert_eq!((message.data.len(), message.data.capacity()), (60_000, 60_000));
+            assert!(grown <= 17, "room is made in steps that double: {grown}");
+        }
     }
 }

@@ -143,6 +143,22 @@ fn an_idle_decoder_is_a_few_words() {
 }
 
 #[test]
+fn what_a_frame_still_needs_is_known_once_its_header_is() {
+    let bytes = frame(0x82, &[0; 1000]);
+    let mut decoder = Decoder::new(Role::Server, 1000);
+    let steps: Vec<u64> = [3, 5, 100, bytes.len() - 108]
+        .into_iter()
+        .scan(&bytes[..], |rest, piece| {
+            let (mut head, tail) = rest.split_at(piece);
+            *rest = tail;
+            decoder.decode(&mut head).unwrap();
+            Some(decoder.remaining())
+        })
+        .collect();
+    assert_eq!(steps, [0, 1000, 900, 0]);
+}
+
+#[test]
 fn a_masked_frame_of_a_server_is_refused() {
     let mut decoder = Decoder::new(Role::Client, 1024);
     assert_eq!(decoder.decode(&mut &frame(0x81, b"hi")[..]), Err(Violation::Masked));

@@ -22,7 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The whole application.
 async fn echo(socket: RawSocket) {
     while let Some(message) = socket.recv().await {
-        // Waits while the outbox (512 KiB) has no room; whoever stops reading is closed with 1008 `client too slow`.
+        // Waits while the outbox (512 KiB, a part of them for what arrives) has no room; whoever stops reading is closed with
+        // 1008 `client too slow`.
         if socket.send(message).await.is_err() {
             break;
         }

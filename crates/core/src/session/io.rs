@@ -37,7 +37,7 @@ pub enum Input {
     Message(ClientMessage),
     /// A message of a raw session was handed to the application (life for the idle stop).
     RawReceived,
-    /// A raw session's application sends. Only when [`super::Session::has_room`].
+    /// A raw session's application sends. Only when [`super::Session::has_room_for`].
     RawSend {
         /// Text, else binary.
         text: bool,

@@ -178,9 +178,12 @@ impl Session {
         }
     }
 
-    /// Whether a raw session takes another message ([`Input::RawSend`]) now.
-    pub fn has_room(&self) -> bool {
-        self.state.is_open() && self.outbox.has_room()
+    /// Whether a raw session takes another message of so many bytes ([`Input::RawSend`]) now, besides so many `under_way`: taken
+    /// out, and not yet by the socket. Beside both, the outbox has to have room for a message that is on its way in, one that has
+    /// arrived and one that the application is answering, so that its size bounds all of them. What is too large goes alone.
+    pub fn has_room_for(&self, bytes: usize, under_way: usize) -> bool {
+        let inbound = self.settings.limits.message_bytes.saturating_mul(3).min(self.settings.outbox.bytes / 2);
+        self.state.is_open() && self.outbox.has_room_for(bytes.saturating_add(under_way).saturating_add(inbound))
     }
 
     /// Whether publishers of `pause` channels are to wait: more than half of the outbox is taken. What a [`Push::Full`] began is

@@ -80,7 +80,7 @@ fn a_raw_session_gets_1001_at_its_slot() {
     bench.handle(Input::RawSend { text: true, data: "last words".into() });
     bench.handle(order(DepartReason::Drain, bench.now + secs(3), secs(10)));
     bench.pass(secs(3));
-    assert!(!bench.session.has_room());
+    assert!(!bench.session.has_room_for(1, 0));
     let written = bench.write();
     assert_eq!(written[0], Transmit::Raw { text: true, data: "last words".into() });
     assert_eq!(written[1], Transmit::Close { code: Some(1001), reason: "server draining".into() });

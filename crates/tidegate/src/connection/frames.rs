@@ -81,6 +81,11 @@ impl Codec {
         self.decoder.is_assembling()
     }
 
+    /// Bytes that the frame that has begun still needs.
+    pub(super) fn remaining(&self) -> usize {
+        usize::try_from(self.decoder.remaining()).unwrap_or(usize::MAX)
+    }
+
     /// Takes bytes from the front until something is whole.
     pub(super) fn receive(&mut self, bytes: &mut &[u8]) -> Progress {
         let before = self.decoder.frames();

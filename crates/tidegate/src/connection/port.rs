@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) driver: Option<Waker>,
     /// The socket takes no more: who only queues something need not wake the driver, the socket will.
     pub(super) blocked: bool,
+    /// Bytes that the driver has taken from the session and the socket has not taken yet. It lies in what would be padding.
+    pub(super) under_way: u32,
     /// Lanes that were behind when the driver last looked.
     pub(super) lanes_behind: usize,
     /// End at once.
@@ -75,6 +77,7 @@ impl Port {
             session,
             driver: None,
             blocked: false,
+            under_way: 0,
             lanes_behind: 0,
             cut: false,
             ended: false,
@@ -130,7 +133,7 @@ impl Port {
         if state.ended {
             return Sent::Closed;
         }
-        if !state.session.has_room() {
+        if !state.session.has_room_for(data.len(), state.under_way as usize) {
             return Sent::Full;
         }
         state.session.handle(now, Input::RawSend { text, data: data.clone() });

@@ -18,8 +18,9 @@ use crate::clock::Clock;
 /// pressure back to the peer.
 const INBOX_MESSAGES: usize = 16;
 
-/// Bytes that wait for it before that, beside the message that reaches this bound.
-const INBOX_BYTES: usize = 64 * 1024;
+/// Bytes that wait for it before that, beside the message that reaches this bound: large messages come one by one, so that they
+/// cost a connection little beyond its outbox.
+const INBOX_BYTES: usize = 16 * 1024;
 
 /// A whole message, as RFC 6455 knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +86,9 @@ impl RawSocket {
         }
     }
 
-    /// Sends a message once the outbox has room for it. Dropping the future before it is done sends nothing.
+    /// Sends a message once the outbox has room for it: besides what waits, it keeps room for three inbound messages, so that its
+    /// size bounds what a connection holds in both directions. A message too large for that goes once nothing else waits. Dropping
+    /// the future before it is done sends nothing.
     ///
     /// # Errors
     /// The connection is over.

@@ -1,4 +1,4 @@
-//! A server in a process of its own: the test's executable again, told to run nothing but its ignored test `server`.
+//! A server in a process of its own: the test's executable again, told to run nothing but `process_that_serves`.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ impl Server {
         let mut process = Command::new("prlimit")
             .arg(format!("--nofile={descriptors}:{descriptors}"))
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "server", "--ignored", "--nocapture"])
+            .args(["--exact", "process_that_serves", "--ignored", "--nocapture"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -32,7 +32,7 @@ impl Budget {
     pub(super) fn fits_without(&self, bytes: usize, messages: usize, cost: usize) -> bool {
         let messages = self.messages - messages + self.reserved.messages;
         let bytes = self.bytes - bytes + self.reserved.bytes;
-        messages == 0 || (messages < self.limit.messages && bytes + cost <= self.limit.bytes)
+        messages == 0 || (messages < self.limit.messages && bytes.saturating_add(cost) <= self.limit.bytes)
     }
 
     pub(super) fn add(&mut self, cost: usize) {

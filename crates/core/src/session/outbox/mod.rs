@@ -307,8 +307,8 @@ impl Outbox {
         self.raw.get_or_insert_default().push_back((text, data));
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.budget.fits(1)
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        self.budget.fits(bytes)
     }
 
     pub(super) fn is_low(&self) -> bool {

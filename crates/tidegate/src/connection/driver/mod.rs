@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tidegate_core::session::{Ending, Input, Output, SubscriptionId};
-use tidegate_core::{ChannelName, Moment};
+use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId};
+use tidegate_core::{ChannelName, CloseCode, Moment};
 use tokio::time::Sleep;
 
 use self::reading::Read;
@@ -204,7 +204,14 @@ impl Driver {
     fn perform(&mut self, output: Output, now: Moment) {
         match output {
             Output::Terminate(ending) => self.finish(ending),
-            Output::Notice(notice) => self.outside.notice(&self.port, notice),
+            Output::Notice(notice) => {
+                // Who floods is told why it ends, and then not listened to: understanding costs more than throwing away.
+                if matches!(notice, Notice::Closing { code: CloseCode::RateLimited, .. }) && self.read == Read::Open {
+                    self.read = Read::Discarding;
+                    self.unread = None;
+                }
+                self.outside.notice(&self.port, notice);
+            }
             Output::MeasureUnsent => {
                 let unsent = self.socket.unsent();
                 self.port.lock().session.handle(now, Input::Unsent(unsent));

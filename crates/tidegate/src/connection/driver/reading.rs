@@ -15,6 +15,9 @@ use super::{Driver, Step};
 /// Bytes read in one turn, into a buffer that the thread's connections share: an idle connection has none.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Less than this is not worth a read of its own.
+const LARGE_BYTES: usize = 4 * 1024;
+
 /// Frames decoded in one turn: a flood of empty ones is work for the sender as much as for us, and the others get their turn.
 const FRAMES_PER_TURN: u32 = 1024;
 
@@ -26,7 +29,7 @@ thread_local! {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     Open,
-    /// The peer broke the protocol: what it still sends is thrown away, so that our close frame is not lost to a reset.
+    /// The peer broke the protocol, or floods: what it still sends is thrown away, so that our close frame is not lost to a reset.
     Discarding,
     /// The peer's side has ended.
     Ended,
@@ -66,7 +69,7 @@ impl Driver {
     }
 
     fn read_into(&mut self, cx: &mut Context<'_>, now: Moment, scratch: &mut [u8]) -> Step {
-        let mut buffer = ReadBuf::new(scratch);
+        let mut buffer = ReadBuf::new(&mut scratch[..self.read_bytes()]);
         let outcome = match self.socket.poll_read(cx, &mut buffer) {
             Poll::Pending => return Step::Idle,
             Poll::Ready(outcome) => outcome,
@@ -82,6 +85,14 @@ impl Driver {
             }
         }
         Step::Moved
+    }
+
+    /// A large frame is read to its end and no further: if it is enough for the session or the application, nothing has to be kept.
+    fn read_bytes(&self) -> usize {
+        match self.codec.remaining() {
+            remaining if remaining < LARGE_BYTES => READ_BYTES,
+            remaining => remaining.min(READ_BYTES),
+        }
     }
 
     /// Decodes until the bytes are used up or the session or the application has enough to do. Says how many bytes it used.

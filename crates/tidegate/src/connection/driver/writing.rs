@@ -59,6 +59,7 @@ impl Driver {
             slices += size.slices;
             taken.push(transmit);
         }
+        state.under_way = u32::try_from(bytes).unwrap_or(u32::MAX);
         drop(state);
         let mut batch = Batch::new();
         for transmit in taken {
@@ -113,9 +114,10 @@ impl Driver {
         if flushed {
             state.session.handle(now, Input::Flushed);
         }
-        let has_room = state.session.has_room();
+        state.under_way =
+            if self.unwritten.is_none() { 0 } else { state.under_way.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX)) };
         drop(state);
-        if has_room && let Some(inbox) = self.port.inbox() {
+        if let Some(inbox) = self.port.inbox() {
             inbox.give_room();
         }
         if flushed {
@@ -134,9 +136,10 @@ impl Driver {
         Step::Moved
     }
 
-    /// A failed connection is ended by us: the peer sees our close frame and the end at once (RFC 6455, 7.1.7).
+    /// A failed connection is ended by us: the peer sees our close frame and the end at once (RFC 6455, 7.1.7). Not before it:
+    /// what was flushed may have been the rest of an earlier write.
     fn end_if_discarding(&mut self, cx: &mut Context<'_>) {
-        if self.read == Read::Discarding {
+        if self.read == Read::Discarding && !self.port.lock().session.wants_write() {
             let _ = self.socket.poll_shutdown(cx);
         }
     }
