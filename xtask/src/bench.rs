@@ -27,7 +27,7 @@ const fn slow(name: &'static str, arguments: &'static [&'static str]) -> Measure
 }
 
 /// The set, in the order in which it runs; measures of one name are run together by that name.
-const MEASURES: [Measure; 17] = [
+const MEASURES: [Measure; 18] = [
     measure("floor", &["floor", "--sockets", "1000", "--per-write", "1", "--reader-core", LOAD_CORE]),
     measure("floor", &["floor", "--sockets", "1000", "--per-write", "16", "--reader-core", LOAD_CORE]),
     measure("floor", &["floor", "--sockets", "5000", "--per-write", "1", "--reader-core", LOAD_CORE]),
@@ -39,6 +39,7 @@ const MEASURES: [Measure; 17] = [
     measure("fanout", &["fanout", "--subscribers", "5000", "--on-the-way", "1"]),
     slow("fanout", &["fanout", "--subscribers", "9000", "--on-the-way", "1"]),
     measure("latency", &["fanout", "--subscribers", "1000", "--rate", "20"]),
+    measure("replay", &["replay"]),
     measure("handshake", &["handshake"]),
     measure("kernel", &["kernel"]),
     measure("stall", &["stall", "--subscribers", "5000", "--stalled", "1000", "--seconds", "15"]),
@@ -57,7 +58,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
             "--quick" => quick = true,
             "--json" => json = Some(words.next().ok_or("--json needs a file")?.to_owned()),
             name if MEASURES.iter().any(|measure| measure.name == name) => wanted.push(name),
-            other => return Err(format!("no measure \"{other}\"; there are: floor fanout latency handshake kernel stall drain idle")),
+            other => {
+                return Err(format!("no measure \"{other}\"; there are: floor fanout latency replay handshake kernel stall drain idle"));
+            }
         }
     }
     let root = super::tidy::root()?;
@@ -177,6 +180,7 @@ kind = "event"
 [[channel]]
 match = "bench:log:**"
 kind = "log"
+retention = {{ messages = 200000, age = "24h", bytes = "1GiB" }}
 "#,
         folder.display()
     )

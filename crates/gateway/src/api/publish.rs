@@ -1,5 +1,6 @@
 //! `POST /v1/publish`: one message as JSON, or any number as NDJSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -9,9 +10,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidegate::broker::Published;
+use tidegate::broker::{Published, Sequence};
 use tidegate::message::Publish;
-use tidegate::{Body, ChannelName, ErrorCode, Gate, Overflow};
+use tidegate::{Body, ChannelName, ErrorCode, Gate, Overflow, PublishError};
+use tokio::time::error::Elapsed;
 
 use super::answer::Refusal;
 use super::{Api, stream};
@@ -102,12 +104,24 @@ pub(super) fn parse(text: &[u8]) -> Result<Publish, Refusal> {
     Ok(Publish { channel, message_id: wish.message_id, key: wish.key, body })
 }
 
-/// Publishes. A channel whose publishers wait for subscribers (`pause`) may take as long as a stalled subscriber has.
-pub(super) async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
-    let config = gate.config();
-    let pauses = config.session.rule(&publish.channel).is_some_and(|rule| rule.overflow == Overflow::Pause);
-    let within = if pauses { BROKER_WITHIN + config.session.outbox.stall } else { BROKER_WITHIN };
-    match tokio::time::timeout(within, gate.publisher().send(publish)).await {
+/// Whether the channel's publishers wait for its subscribers.
+pub(super) fn pauses(gate: &Gate, publish: &Publish) -> bool {
+    gate.config().session.rule(&publish.channel).is_some_and(|rule| rule.overflow == Overflow::Pause)
+}
+
+/// Publishes. A channel whose publishers wait for subscribers may take as long as a stalled subscriber has.
+async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
+    let within = if pauses(gate, &publish) { BROKER_WITHIN + gate.config().session.outbox.stall } else { BROKER_WITHIN };
+    receipt(tokio::time::timeout(within, gate.publisher().send(publish)).await)
+}
+
+/// Publishes one of a sequence. It is with the broker once this was polled.
+pub(super) async fn send_in(gate: &Gate, sequence: &Arc<Sequence>, publish: Publish) -> Result<Receipt, Refusal> {
+    receipt(tokio::time::timeout(BROKER_WITHIN, gate.publisher().send_in(sequence, publish)).await)
+}
+
+fn receipt(answer: Result<Result<Published, PublishError>, Elapsed>) -> Result<Receipt, Refusal> {
+    match answer {
         Ok(Ok(Published { position, duplicate })) => {
             let (epoch, offset) = position.map(|position| (position.epoch.to_string(), position.offset)).unzip();
             Ok(Receipt { epoch, offset, duplicate })

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use axum::body::Body;
@@ -12,12 +13,14 @@ use futures_util::future::{MaybeDone, maybe_done};
 use futures_util::stream::poll_fn;
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
-use tidegate::{ErrorCode, Gate};
+use tidegate::broker::Sequence;
+use tidegate::message::Publish;
+use tidegate::{ErrorCode, Gate, PublishError};
 use tokio::task::unconstrained;
 
 use super::answer::Refusal;
 use super::lines::{Line, Lines};
-use super::publish::{Receipt, parse, send};
+use super::publish::{Receipt, parse, pauses, send_in};
 
 /// Publishes under way for one request: enough to fill a group commit, and 32 MiB at most with messages of the default size.
 const WINDOW: usize = 512;
@@ -37,9 +40,10 @@ pub(super) fn answer(gate: Gate, body: Body) -> Response {
         body: Box::pin(body.into_data_stream()),
         lines: Lines::new(limit),
         flying: VecDeque::new(),
-        begun: 0,
         answered: 0,
         ended: false,
+        sequence: Arc::default(),
+        held: None,
     };
     let results = poll_fn(move |context| work.poll(context));
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(results.map(Ok::<_, std::convert::Infallible>))).into_response()
@@ -51,9 +55,12 @@ struct Work {
     lines: Lines,
     /// In the order of their lines.
     flying: VecDeque<Publishing>,
-    begun: usize,
     answered: usize,
     ended: bool,
+    /// Order holds also when a line fails that may be sent again: what follows it is not stored.
+    sequence: Arc<Sequence>,
+    /// The next message and what it waits for: room on a channel whose publishers wait for subscribers. Nothing overtakes it.
+    held: Option<(Publish, Pin<Box<dyn Future<Output = ()> + Send>>)>,
 }
 
 #[derive(Serialize)]
@@ -70,12 +77,12 @@ impl Work {
         if !answers.is_empty() {
             return Poll::Ready(Some(answers));
         }
-        if self.ended && self.flying.is_empty() {
+        if self.ended && self.flying.is_empty() && self.held.is_none() {
             return Poll::Ready(None);
         }
         if !starved {
             // There are lines left for which there was no room: the publishes under way wake us.
-            debug_assert!(!self.flying.is_empty());
+            debug_assert!(!self.flying.is_empty() || self.held.is_some());
         }
         Poll::Pending
     }
@@ -83,6 +90,13 @@ impl Work {
     /// Begins publishes as long as there are lines and room. True when it waits for the body.
     fn read(&mut self, context: &mut std::task::Context<'_>) -> bool {
         while self.flying.len() < WINDOW {
+            if let Some((publish, mut room)) = self.held.take() {
+                if room.as_mut().poll(context).is_pending() {
+                    self.held = Some((publish, room));
+                    return false;
+                }
+                self.launch(Ok(publish), context);
+            }
             if let Some(line) = self.lines.next() {
                 self.begin(line, context);
                 continue;
@@ -106,18 +120,29 @@ impl Work {
         false
     }
 
-    /// Begins one. It is polled at once, so that messages stand in line in the order in which they came; unconstrained, since a
-    /// task whose turn has been long would otherwise find everything pending, and the line would be formed anew by chance.
+    /// Takes the next line.
     fn begin(&mut self, line: Line, context: &mut std::task::Context<'_>) {
-        self.begun += 1;
         let publish = match line {
             Line::Whole(text) if text.trim_ascii().is_empty() => Err(Refusal::new(ErrorCode::BadRequest, "the line is empty")),
             Line::Whole(text) => parse(&text),
             Line::TooLong => Err(Refusal::new(ErrorCode::TooLarge, "the line is longer than a message may be")),
         };
-        let gate = self.gate.clone();
+        match publish {
+            Ok(publish) if pauses(&self.gate, &publish) => {
+                let (publisher, channel) = (self.gate.publisher(), publish.channel.clone());
+                self.held = Some((publish, Box::pin(async move { publisher.room(&channel).await })));
+            }
+            publish => self.launch(publish, context),
+        }
+    }
+
+    /// Begins a publish. It is polled at once, so that messages stand in line in the order in which they came; unconstrained, since a
+    /// task whose turn has been long would otherwise find everything pending, and the line would be formed anew by chance.
+    fn launch(&mut self, publish: Result<Publish, Refusal>, context: &mut std::task::Context<'_>) {
+        let (gate, sequence) = (self.gate.clone(), self.sequence.clone());
         let sent: Pin<Box<dyn Future<Output = Outcome> + Send>> = match publish {
-            Ok(publish) => Box::pin(unconstrained(async move { send(&gate, publish).await })),
+            Ok(_) if sequence.is_broken() => Box::pin(std::future::ready(Err(PublishError::from(Sequence::refusal()).into()))),
+            Ok(publish) => Box::pin(unconstrained(async move { send_in(&gate, &sequence, publish).await })),
             Err(refusal) => Box::pin(std::future::ready(Err(refusal))),
         };
         let mut publishing = Box::pin(maybe_done(sent));
@@ -135,6 +160,9 @@ impl Work {
                 break;
             }
             let Some(outcome) = first.as_mut().take_output() else { break };
+            if outcome.as_ref().is_err_and(Refusal::may_pass) {
+                self.sequence.break_off();
+            }
             self.flying.pop_front();
             self.answered += 1;
             let written = match &outcome {

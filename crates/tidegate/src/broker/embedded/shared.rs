@@ -7,7 +7,7 @@ use tidegate_core::broker::{BrokerError, Published, Sink};
 use tidegate_core::message::Publish;
 use tidegate_core::{ChannelName, Position, Publication};
 
-use super::channel::{Channel, State, Terms, Verdict};
+use super::channel::{Channel, State, Verdict};
 use super::channels::Channels;
 use super::dedup::IdHasher;
 use super::files::Place;
@@ -16,6 +16,7 @@ use super::queue::Queue;
 use super::record::{Record, RecordKind};
 use super::settings::EmbeddedSettings;
 use super::stats::EmbeddedStats;
+use super::terms::Terms;
 
 /// Everything but the store.
 pub(super) struct Shared {
@@ -34,7 +35,8 @@ impl Shared {
             channels: Channels::new(settings.channels),
             memory: Memory::new(&settings, on_disk),
             hasher: IdHasher::default(),
-            queue: Queue::new(settings.memory_bytes / 8),
+            // Two batches are under way at once: an eighth together.
+            queue: Queue::new(settings.memory_bytes / 16),
             stats,
             sink: OnceLock::new(),
             settings,
@@ -69,7 +71,7 @@ impl Shared {
             self.memory.settle(&mut state);
             EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);
         });
-        self.make_room();
+        self.make_room(0);
     }
 
     /// Locks the channel and gives a message its offset, unless it is a repeat or refused.
@@ -145,7 +147,7 @@ impl Shared {
             self.commit(&channel, terms, &publication, time_ms, None);
             drop(order);
             EmbeddedStats::count(&self.stats.appends, 1);
-            self.make_room();
+            self.make_room(1);
             return Ok(Published { position, duplicate: false });
         }
     }
@@ -199,9 +201,9 @@ impl Shared {
         (now_ms.saturating_sub(window_ms), self.memory.ids_for(state.dedup.len(), self.settings.dedup_messages.saturating_sub(1)))
     }
 
-    /// Lets go of messages until memory is within its bounds.
-    pub(super) fn make_room(&self) {
-        self.memory.make_room(&self.channels, &self.stats);
+    /// Lets go of messages until memory is within its bounds, after so many came.
+    pub(super) fn make_room(&self, messages: usize) {
+        self.memory.make_room(&self.channels, &self.stats, messages);
     }
 
     /// The log is gone: every channel begins another epoch, and subscribers are told where.
