@@ -1,6 +1,5 @@
 //! `POST /v1/publish`: one message as JSON, or any number as NDJSON.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -10,16 +9,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidegate::broker::{Published, Sequence};
+use tidegate::broker::Published;
 use tidegate::message::Publish;
-use tidegate::{Body, ChannelName, ErrorCode, Gate, Overflow, PublishError};
-use tokio::time::error::Elapsed;
+use tidegate::{Body, ChannelName, ErrorCode, Gate, Overflow};
 
 use super::answer::Refusal;
 use super::{Api, stream};
 
 /// A broker that has not answered a publish by then is gone: the caller gets a 503 within 2 s.
-const BROKER_WITHIN: Duration = Duration::from_millis(1800);
+pub(super) const BROKER_WITHIN: Duration = Duration::from_millis(1800);
 /// Bytes of a message's id: by far more than a ULID or a UUID.
 const MAX_ID: usize = 128;
 /// Bytes of a key, as many as of a channel's name.
@@ -47,7 +45,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 
 /// Where it went; `epoch` and `offset` are null on `event` channels.
 #[derive(Debug, Serialize)]
-pub(super) struct Receipt {
+struct Receipt {
     epoch: Option<String>,
     offset: Option<u64>,
     duplicate: bool,
@@ -112,23 +110,19 @@ pub(super) fn pauses(gate: &Gate, publish: &Publish) -> bool {
 /// Publishes. A channel whose publishers wait for subscribers may take as long as a stalled subscriber has.
 async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
     let within = if pauses(gate, &publish) { BROKER_WITHIN + gate.config().session.outbox.stall } else { BROKER_WITHIN };
-    receipt(tokio::time::timeout(within, gate.publisher().send(publish)).await)
-}
-
-/// Publishes one of a sequence. It is with the broker once this was polled.
-pub(super) async fn send_in(gate: &Gate, sequence: &Arc<Sequence>, publish: Publish) -> Result<Receipt, Refusal> {
-    receipt(tokio::time::timeout(BROKER_WITHIN, gate.publisher().send_in(sequence, publish)).await)
-}
-
-fn receipt(answer: Result<Result<Published, PublishError>, Elapsed>) -> Result<Receipt, Refusal> {
-    match answer {
+    match tokio::time::timeout(within, gate.publisher().send(publish)).await {
         Ok(Ok(Published { position, duplicate })) => {
             let (epoch, offset) = position.map(|position| (position.epoch.to_string(), position.offset)).unzip();
             Ok(Receipt { epoch, offset, duplicate })
         }
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Refusal::new(ErrorCode::Unavailable, "the broker does not answer; whether the message is stored is not known")),
+        Err(_) => Err(unanswered()),
     }
+}
+
+/// A publish that the broker has not answered in time.
+pub(super) fn unanswered() -> Refusal {
+    Refusal::new(ErrorCode::Unavailable, "the broker does not answer; whether the message is stored is not known")
 }
 
 #[cfg(test)]

@@ -159,23 +159,28 @@ impl Task {
         let hub = &self.hub;
         let _permit = hub.reads.acquire().await;
         let mut page: Result<Page, HistoryError> = hub.broker.history(&rule, &channel, since, limit).await;
-        let _turn = hub.replay.turn().await;
+        let turn = hub.replay.turn().await;
+        let messages = page.as_ref().map_or(0, |page| page.messages.len());
         if let Ok(page) = &mut page {
             // Charged here, so that what waits for many slow readers counts as what it is.
             hub.replay.charge_page(page, &hub.fanout);
         }
         self.answer(Input::Fetched(subscription, page));
-        tokio::task::yield_now().await;
+        if hub.metrics.lanes_behind.get() == 0 {
+            hub.replay.clear();
+        }
+        hub.replay.rest(turn, messages).await;
     }
 
     async fn snapshot(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
         let hub = &self.hub;
         let _permit = hub.reads.acquire().await;
         let snapshot = hub.broker.snapshot(&rule, &channel).await;
-        let _turn = hub.replay.turn().await;
+        let turn = hub.replay.turn().await;
+        let entries = snapshot.as_ref().map_or(0, |snapshot| snapshot.entries.len());
         let snapshot = snapshot.map(|snapshot| hub.replay.charge_snapshot(&snapshot, &hub.budget));
         self.answer(Input::SnapshotTaken(subscription, snapshot));
-        tokio::task::yield_now().await;
+        hub.replay.rest(turn, entries).await;
     }
 
     async fn request(self, id: CommandId, method: Box<str>, data: Bytes) {

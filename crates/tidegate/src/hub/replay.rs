@@ -2,7 +2,7 @@
 //! one at a time, so that those who are up to date are not kept waiting.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -16,6 +16,9 @@ use crate::budget::Budget;
 /// Bytes of messages that stay for the next who reads them. Subscribers that come back together read the same pages within
 /// moments of each other: this is some sixty pages of them.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
+/// After so many messages every other task that is ready runs first: a full page. Many who missed a few messages each don't wait for
+/// as many rounds.
+const TURN_MESSAGES: usize = 256;
 /// Snapshots that somebody still writes are found again, the latest so many.
 const SNAPSHOTS: usize = 64;
 
@@ -23,8 +26,10 @@ const SNAPSHOTS: usize = 64;
 pub(crate) struct Replay {
     kept: Mutex<Kept>,
     is_empty: AtomicBool,
-    /// One page is handed out at a time, and every other task that is ready runs before the next one is.
+    /// Who has it hands out a page.
     turn: Semaphore,
+    /// Messages handed out since all other tasks last ran.
+    handed_out: AtomicUsize,
     kept_bytes: usize,
 }
 
@@ -47,12 +52,26 @@ impl Default for Replay {
 
 impl Replay {
     fn new(kept_bytes: usize) -> Self {
-        Self { kept: Mutex::default(), is_empty: AtomicBool::new(true), turn: Semaphore::new(1), kept_bytes }
+        Self {
+            kept: Mutex::default(),
+            is_empty: AtomicBool::new(true),
+            turn: Semaphore::new(1),
+            handed_out: AtomicUsize::new(0),
+            kept_bytes,
+        }
     }
 
-    /// Waits until a page may be handed out. Keep it while the others run.
+    /// Waits until a page may be handed out.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turn.acquire().await.ok()
+    }
+
+    /// So many messages were handed out. Where that is enough, lets everybody else run before the turn is given on.
+    pub(super) async fn rest(&self, _turn: Option<SemaphorePermit<'_>>, messages: usize) {
+        if self.handed_out.fetch_add(messages, Ordering::Relaxed) + messages >= TURN_MESSAGES {
+            self.handed_out.store(0, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Puts our messages, charged and with their frames, in place of the broker's.

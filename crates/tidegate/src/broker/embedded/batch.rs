@@ -42,13 +42,16 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// It is synced: makes everything in it visible, in order, and answers.
+    /// It is synced: makes everything in it visible, in order, and then answers. Answers go together, so that a publisher of many
+    /// messages finds all of them when it wakes for the first.
     pub(super) fn show(self, shared: &Shared) {
         let messages = self.given.len();
         EmbeddedStats::count(&shared.stats.appends, messages as u64);
-        for Given { channel, terms, publication, time_ms, place, link, answer, .. } in self.given {
-            let written = record(&terms, &publication, time_ms, link);
-            shared.commit(&channel, &terms, &publication, time_ms, Some((place, written)));
+        for Given { channel, terms, publication, time_ms, place, link, .. } in &self.given {
+            let written = record(terms, publication, *time_ms, *link);
+            shared.commit(channel, terms, publication, *time_ms, Some((*place, written)));
+        }
+        for Given { publication, answer, .. } in self.given {
             answer.send(Ok(Published { position: publication.position, duplicate: false })).ok();
         }
         for Repeat { answer, published, .. } in self.repeats {
