@@ -1,5 +1,6 @@
 //! `POST /v1/publish`: one message as JSON, or any number as NDJSON.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -27,7 +28,8 @@ const MAX_KEY: usize = 255;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish<'a> {
-    channel: Box<str>,
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
     #[serde(default, borrow, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     #[serde(default)]
@@ -71,7 +73,7 @@ async fn publish_one(api: &Api, request: Request) -> Result<Receipt, Refusal> {
             Some(_) => Refusal::new(ErrorCode::TooLarge, format!("the body is larger than {limit} bytes")),
             None => Refusal::new(ErrorCode::BadRequest, "the body ended early"),
         })?;
-    send(&api.gate, parse(&body.to_bytes())?).await
+    send(&api.gate, parse(&body.to_bytes(), None)?).await
 }
 
 fn media_type(request: &Request) -> &str {
@@ -79,13 +81,16 @@ fn media_type(request: &Request) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Reads a message; the error names the field.
-pub(super) fn parse(text: &[u8]) -> Result<Publish, Refusal> {
+/// Reads a message; the error names the field. Most messages of a stream are on the channel of the one before, which is shared then.
+pub(super) fn parse(text: &[u8], before: Option<&ChannelName>) -> Result<Publish, Refusal> {
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(Refusal::new(ErrorCode::BadRequest, "a message is a JSON object"));
     }
     let wish: Wish<'_> = serde_json::from_slice(text).map_err(|error| Refusal::new(ErrorCode::BadRequest, error.to_string()))?;
-    let channel = ChannelName::new(&wish.channel).map_err(|error| Refusal::field("channel", error))?;
+    let channel = match before {
+        Some(before) if before.as_str() == wish.channel => before.clone(),
+        _ => ChannelName::new(&wish.channel).map_err(|error| Refusal::field("channel", error))?,
+    };
     let body = match (wish.data, wish.deleted) {
         (Some(data), false) => Body::Data(Bytes::copy_from_slice(data.get().as_bytes())),
         (None, true) => Body::Deleted,
@@ -143,10 +148,13 @@ mod tests {
             ("[]", "object"),
             ("", "object"),
         ] {
-            let refusal = serde_json::to_string(&parse(text.as_bytes()).unwrap_err()).unwrap();
+            let refusal = serde_json::to_string(&parse(text.as_bytes(), None).unwrap_err()).unwrap();
             assert!(refusal.contains(told) && refusal.contains("bad_request"), "{text}: {refusal}");
         }
-        assert_eq!(parse(br#"{"channel":"a","data": {"x" : 1.0} }"#).unwrap().body, Body::Data(Bytes::from_static(br#"{"x" : 1.0}"#)));
-        assert_eq!(parse(br#"{"channel":"a","data":null}"#).unwrap().body, Body::Data(Bytes::from_static(b"null")));
+        assert_eq!(
+            parse(br#"{"channel":"a","data": {"x" : 1.0} }"#, None).unwrap().body,
+            Body::Data(Bytes::from_static(br#"{"x" : 1.0}"#))
+        );
+        assert_eq!(parse(br#"{"channel":"a","data":null}"#, None).unwrap().body, Body::Data(Bytes::from_static(b"null")));
     }
 }

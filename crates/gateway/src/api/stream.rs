@@ -15,7 +15,7 @@ use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use tidegate::broker::{Published, Sequence};
 use tidegate::message::Publish;
-use tidegate::{ErrorCode, Gate, PublishError, Publisher};
+use tidegate::{ChannelName, ErrorCode, Gate, PublishError, Publisher};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -52,6 +52,7 @@ pub(super) fn answer(gate: Gate, body: Body) -> Response {
     let mut work = Work {
         publisher: Arc::new(gate.publisher()),
         gate,
+        channel: None,
         body: Box::pin(body.into_data_stream()),
         lines: Lines::new(limit),
         flying: VecDeque::new(),
@@ -69,6 +70,8 @@ pub(super) fn answer(gate: Gate, body: Body) -> Response {
 struct Work {
     gate: Gate,
     publisher: Arc<Publisher>,
+    /// Of the line before.
+    channel: Option<ChannelName>,
     body: Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>,
     lines: Lines,
     /// In the order of their lines.
@@ -146,9 +149,14 @@ impl Work {
     fn begin(&mut self, line: Line, now: Instant, context: &mut Context<'_>) {
         let (publish, bytes) = match line {
             Line::Whole(text) if text.trim_ascii().is_empty() => (Err(Refusal::new(ErrorCode::BadRequest, "the line is empty")), 0),
-            Line::Whole(text) => (parse(&text), text.len()),
+            Line::Whole(text) => (parse(&text, self.channel.as_ref()), text.len()),
             Line::TooLong => (Err(Refusal::new(ErrorCode::TooLarge, "the line is longer than a message may be")), 0),
         };
+        if let Ok(publish) = &publish
+            && self.channel.as_ref() != Some(&publish.channel)
+        {
+            self.channel = Some(publish.channel.clone());
+        }
         match publish {
             Err(refusal) => self.push(State::Done(Err(refusal)), 0, now),
             Ok(publish) if pauses(&self.gate, &publish) => {

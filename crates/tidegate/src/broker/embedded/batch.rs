@@ -13,6 +13,10 @@ use super::shared::Shared;
 use super::stats::EmbeddedStats;
 use super::terms::Terms;
 
+/// So many answers go out together: a publisher of many messages finds them all when it wakes for the first, and many publishers of
+/// one message each are on their way again before the whole batch is shown.
+const ANSWERED_TOGETHER: usize = 64;
+
 /// A message that was given its offset and is in the batch.
 pub(super) struct Given {
     pub(super) channel: Arc<Channel>,
@@ -42,18 +46,20 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// It is synced: makes everything in it visible, in order, and then answers. Answers go together, so that a publisher of many
-    /// messages finds all of them when it wakes for the first.
+    /// It is synced: makes everything in it visible, in order, and answers.
     pub(super) fn show(self, shared: &Shared) {
         let messages = self.given.len();
         EmbeddedStats::count(&shared.stats.appends, messages as u64);
-        for Given { channel, terms, publication, time_ms, place, link, .. } in &self.given {
-            let written = record(terms, publication, *time_ms, *link);
-            shared.commit(channel, terms, publication, *time_ms, Some((*place, written)));
+        let mut shown = Vec::with_capacity(messages.min(ANSWERED_TOGETHER));
+        for Given { channel, terms, publication, time_ms, place, link, answer, .. } in self.given {
+            let written = record(&terms, &publication, time_ms, link);
+            shared.commit(&channel, &terms, &publication, time_ms, Some((place, written)));
+            shown.push((answer, Published { position: publication.position, duplicate: false }));
+            if shown.len() == ANSWERED_TOGETHER {
+                answer_all(&mut shown);
+            }
         }
-        for Given { publication, answer, .. } in self.given {
-            answer.send(Ok(Published { position: publication.position, duplicate: false })).ok();
-        }
+        answer_all(&mut shown);
         for Repeat { answer, published, .. } in self.repeats {
             answer.send(Ok(published)).ok();
         }
@@ -72,6 +78,12 @@ impl Batch {
         for Repeat { answer, sequence, .. } in self.repeats {
             refuse(answer, sequence.as_ref(), error);
         }
+    }
+}
+
+fn answer_all(shown: &mut Vec<(Answer, Published)>) {
+    for (answer, published) in shown.drain(..) {
+        answer.send(Ok(published)).ok();
     }
 }
 

@@ -46,6 +46,7 @@ mod terms;
 mod view;
 mod writer;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -89,7 +90,8 @@ const READS: usize = 4;
 const BLOCKS_PART: usize = 16;
 
 impl Embedded {
-    /// Opens the log, or begins one. Reads all of it, which takes a second per gigabyte or more: not for an async thread.
+    /// Opens the log, or begins one. Reads all of it, which takes some three seconds for a gigabyte of small messages: not for an async
+    /// thread.
     ///
     /// # Errors
     /// Another process has it open, it is damaged, or the operating system says no.
@@ -106,7 +108,8 @@ impl Embedded {
                 let path = settings.path.clone().ok_or(OpenError::NoPath)?;
                 let (segment_bytes, now_ms) = (settings.segment_bytes.clamp(SEGMENT_MIN, SEGMENT_MAX), settings.clock.now_ms());
                 let shared = Arc::new(Shared::new(settings, stats.clone(), true));
-                let found = |place, record: &record::Record<'_>| shared.found(place, record, now_ms);
+                let mut channels = HashMap::new();
+                let found = |place, record: &record::Record<'_>| shared.found(&mut channels, place, record, now_ms);
                 let (store, generation) = recovery::open(&path, rand::random(), segment_bytes, stats, found)?;
                 shared.channels.begin(store.log, generation);
                 shared.found_all(now_ms);

@@ -127,6 +127,11 @@ impl Queue {
         self.inner.lock().requests.is_empty()
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.inner.lock().requests.len()
+    }
+
     /// Drops what waits: its publishers are told that it is closed.
     pub(super) fn drop_all(&self) {
         let dropped = std::mem::take(&mut self.inner.lock().requests);

@@ -1,5 +1,6 @@
 //! What the broker's doors and its thread have in common: the channels, their memory, and the sink.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::MutexGuard;
@@ -43,11 +44,15 @@ impl Shared {
         }
     }
 
-    /// Takes in a record that was found when the log was opened.
-    pub(super) fn found(&self, place: Place, record: &Record<'_>, now_ms: u64) {
-        // The writer made the name from a channel's, and it is never refused: restoring knows no limit.
-        let Ok(name) = ChannelName::new(record.channel) else { return };
-        let Ok(channel) = self.channels.get_or_restore(&name) else { return };
+    /// Takes in a record that was found when the log was opened; `known` are the channels found so far.
+    pub(super) fn found(&self, known: &mut HashMap<Box<str>, Arc<Channel>>, place: Place, record: &Record<'_>, now_ms: u64) {
+        if !known.contains_key(record.channel) {
+            // The writer made the name from a channel's, and it is never refused: restoring knows no limit.
+            let Ok(name) = ChannelName::new(record.channel) else { return };
+            let Ok(channel) = self.channels.get_or_restore(&name) else { return };
+            known.insert(record.channel.into(), channel);
+        }
+        let Some(channel) = known.get(record.channel) else { return };
         let mut state = channel.state.lock();
         state.found(place, record);
         if let Some(id) = record.id

@@ -26,6 +26,9 @@ use super::sweep::Sweep;
 const TICK: Duration = Duration::from_millis(500);
 /// The part of a sync's time that is spent on gathering the next batch, at most.
 const GATHER_PART: u32 = 8;
+/// A batch of at least so many messages is shown by the second thread, where as many wait for the next. Smaller ones cost less than the
+/// change of threads; and publishers who all wait for this batch make the next one whole when they are answered first.
+const SHOWN_ASIDE: usize = 128;
 /// A buffer that one large batch made larger than this is not kept.
 const BUFFER_KEPT: usize = 1024 * 1024;
 
@@ -215,7 +218,7 @@ impl Writer {
             self.batch = Vec::new();
         }
         self.show.wait()?;
-        if moves.is_none() && !self.shared.queue.is_empty() {
+        if moves.is_none() && self.shared.queue.len() >= batch.given.len().max(SHOWN_ASIDE) {
             self.show.begin(batch)?;
             return Ok(true);
         }
