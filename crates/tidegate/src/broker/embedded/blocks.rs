@@ -132,3 +132,69 @@ fn key(channel: &ChannelName, epoch: Epoch, stretch: &Stretch) -> Key {
 fn cost_of(block: &Block) -> usize {
     block.iter().map(|message| cost(message)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_core::{Body, Position};
+
+    use super::*;
+    use crate::broker::embedded::files::Place;
+    use crate::broker::embedded::groups::{GROUP, Groups};
+    use crate::broker::embedded::record::{Record, RecordKind};
+
+    const EPOCH: Epoch = Epoch::new(7);
+
+    fn channel() -> ChannelName {
+        ChannelName::new("a").unwrap()
+    }
+
+    /// The part of a group up to `last`, which is the last offset written.
+    fn stretch(group: u64, last: u64) -> Stretch {
+        let from = group * GROUP + 1;
+        let (kind, channel) = (RecordKind::Log, "a");
+        let record =
+            Record { kind, moved: false, keep_s: 0, epoch: 7, offset: from, time_ms: 0, link: 0, channel, id: None, key: None, data: b"1" };
+        let mut groups = Groups::default();
+        groups.add(Place { segment: 1, at: 36 }, &record);
+        Stretch { group: *groups.get(group).unwrap(), from, to: last }
+    }
+
+    fn block(stretch: &Stretch) -> Arc<Block> {
+        let message = |offset| {
+            let position = Some(Position { epoch: EPOCH, offset });
+            Arc::new(Publication::new(channel(), position, None, None, Body::Data(Bytes::from_static(b"1"))))
+        };
+        Arc::new((stretch.from..=stretch.to).map(message).collect())
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_newest() {
+        let one = stretch(0, GROUP);
+        let blocks = Blocks::new(5 * cost_of(&block(&one)));
+        for group in 0..100 {
+            let stretch = stretch(group, (group + 1) * GROUP);
+            blocks.keep(&channel(), EPOCH, &stretch, &block(&stretch));
+            assert!(blocks.find(&channel(), EPOCH, &stretch).is_some());
+        }
+        let inner = blocks.inner.lock();
+        assert_eq!((inner.blocks.len(), inner.order.len()), (5, 5));
+        assert_eq!(inner.bytes, inner.blocks.values().map(|block| cost_of(block)).sum::<usize>());
+        drop(inner);
+        assert!(blocks.find(&channel(), EPOCH, &one).is_none());
+    }
+
+    #[test]
+    fn a_group_that_has_grown_is_read_again() {
+        let (blocks, limit) = (Blocks::new(1 << 20), PageLimit { messages: 100, bytes: 1 << 20 });
+        let (short, whole) = (stretch(0, 10), stretch(0, GROUP));
+        blocks.keep(&channel(), EPOCH, &short, &block(&short));
+        assert_eq!(blocks.page(&channel(), EPOCH, &[short], limit).unwrap().len(), 10);
+        assert!(blocks.page(&channel(), EPOCH, &[whole], limit).is_none());
+        blocks.keep(&channel(), EPOCH, &whole, &block(&whole));
+        let after = Stretch { from: 20, ..whole };
+        assert_eq!(blocks.page(&channel(), EPOCH, &[after], limit).unwrap().len() as u64, GROUP - 19);
+        assert!(blocks.page(&channel(), Epoch::new(8), &[after], limit).is_none(), "another life of the channel has other messages");
+        assert_eq!(blocks.inner.lock().order.len(), 1);
+    }
+}

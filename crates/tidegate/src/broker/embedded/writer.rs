@@ -1,7 +1,7 @@
 //! The one thread that writes the log: gathers what waits into a batch, syncs it, and only then shows it to anybody.
 //!
-//! While more waits than one batch takes, a batch is shown by a second thread during the next one's sync. Everything else has the log
-//! to itself: whatever looks at channels as a whole (a failure, cleaning, sweeping) waits for that thread first.
+//! While as much waits as a large batch has, that batch is shown by a second thread during the sync of the next. Everything else has
+//! the log to itself: whatever looks at channels as a whole (a failure, cleaning, sweeping) waits for that thread first.
 
 use std::io;
 use std::sync::Arc;
