@@ -28,7 +28,7 @@ impl Embedded {
             let top = Position::start(self.shared.channels.epoch());
             return view::empty_page(top, top, since);
         };
-        if let Some(page) = self.from_memory(self.plan(rule, &channel, since, limit)?.0, name, limit) {
+        if let Some(page) = self.page_in_memory(self.plan(rule, &channel, since, limit)?.0, name, limit) {
             self.count(&self.shared.stats.cache_hits);
             return Ok(page);
         }
@@ -85,7 +85,7 @@ impl Embedded {
     }
 
     /// A page that is in memory.
-    fn from_memory(&self, plan: PagePlan, name: &ChannelName, limit: PageLimit) -> Option<Page> {
+    fn page_in_memory(&self, plan: PagePlan, name: &ChannelName, limit: PageLimit) -> Option<Page> {
         match plan {
             PagePlan::Ready(page) => Some(page),
             PagePlan::Log { start, top, stretches } => {
