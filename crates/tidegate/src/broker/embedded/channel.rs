@@ -179,6 +179,9 @@ impl State {
 
     /// A message that was given its offset is as durable as promised: everybody may see it.
     pub(super) fn commit(&mut self, terms: &Terms, publication: &Arc<Publication>, time_ms: u64, written: Option<(Place, Record<'_>)>) {
+        if publication.position.is_some_and(|position| position.epoch != self.epoch) {
+            return; // The channel has begun another life since the message was given its offset.
+        }
         self.top = publication.offset();
         if terms.kind == ChannelKind::State {
             if let Some(key) = &publication.key {
@@ -316,5 +319,26 @@ impl State {
             Content::Table(table) => table,
             Content::Nothing | Content::Log(_) => unreachable!("it was made a table"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_in_another_life_is_not_kept_in_this_one() {
+        let retention = Retention { messages: 10, age: std::time::Duration::MAX, bytes: 1000 };
+        let terms = Terms { kind: ChannelKind::Log, retention };
+        let message = |epoch, offset| {
+            let position = Some(Position { epoch: Epoch::new(epoch), offset });
+            Arc::new(Publication::new(ChannelName::new("a").unwrap(), position, None, None, Body::Data(bytes::Bytes::new())))
+        };
+        let mut state = State::new(Epoch::new(1));
+        state.commit(&terms, &message(1, 1), 0, None);
+        assert_eq!((state.top, state.is_empty()), (1, false));
+        state.begin_epoch(Epoch::new(2));
+        state.commit(&terms, &message(1, 2), 0, None);
+        assert_eq!((state.top, state.is_empty()), (0, true));
     }
 }

@@ -104,9 +104,6 @@ impl Writer {
 
     /// Writes what was asked for and a step of cleaning. Says whether it could.
     fn batch(&mut self, requests: &mut Vec<Request>) -> io::Result<bool> {
-        if self.wants_batch() || self.failing || !self.store.is_there() {
-            self.show.wait()?;
-        }
         match self.begin() {
             Ok(start) => {
                 let mut batch = Batch::default();
@@ -126,6 +123,8 @@ impl Writer {
 
     fn begin(&mut self) -> io::Result<Place> {
         if !self.store.is_there() {
+            // What is shown now is of the log that is gone, and must not come after that is told.
+            self.show.wait()?;
             self.start_over()?;
         }
         let start = self.store.prepare(self.shared.channels.generation())?;
