@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::measure::traffic::Pace;
-use bench::measure::{drain, fanout, floor, handshake, idle, kernel, stall};
+use bench::measure::{drain, fanout, floor, handshake, idle, kernel, replay, stall};
 use bench::report::Report;
 use bench::target::{Publishing, parse_url};
 use bench::{Process, Target};
@@ -154,6 +154,34 @@ enum Measure {
         #[arg(long, default_value_t = 10.0)]
         seconds: f64,
     },
+    /// Some subscribers catch up with a long history while others get messages at a pace.
+    Replay {
+        #[arg(long, default_value_t = 1000)]
+        subscribers: usize,
+        #[arg(long, default_value_t = 20.0)]
+        rate: f64,
+        #[arg(long, default_value_t = 100)]
+        resumers: usize,
+        /// Messages of the history.
+        #[arg(long, default_value_t = 100_000)]
+        messages: usize,
+        /// The channel of the history.
+        #[arg(long, default_value = "bench:log:history")]
+        history: String,
+        #[arg(long, default_value_t = 105)]
+        pad: usize,
+        /// How long is measured before anybody catches up.
+        #[arg(long, default_value_t = 15.0)]
+        seconds: f64,
+    },
+    /// Those who catch up in `replay`, which starts it.
+    #[command(hide = true)]
+    Resumers {
+        #[arg(long)]
+        resumers: usize,
+        #[arg(long)]
+        messages: usize,
+    },
     /// SIGTERM, with some clients that don't answer. Ends the server.
     Drain {
         #[arg(long, default_value_t = 1000)]
@@ -197,6 +225,11 @@ fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Op
         }
         Measure::Handshake { concurrent, seconds: time } => handshake::run(target, process, concurrent, seconds(time))?,
         Measure::Kernel { pad, rate, seconds: time } => kernel::run(target, pad, rate, seconds(time))?,
+        Measure::Replay { subscribers, rate, resumers, messages, history, pad, seconds: time } => {
+            let what = replay::Replay { subscribers, per_second: rate, resumers, messages, history, pad, time: seconds(time) };
+            replay::run(target, process, &what)?
+        }
+        Measure::Resumers { resumers, messages } => return replay::resume(target, resumers, messages).map(|()| None),
         Measure::Drain { connections, unresponsive, seconds: time } => {
             drain::report(connections, &drain::run(target, process, connections, unresponsive, seconds(time))?)
         }

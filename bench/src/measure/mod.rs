@@ -13,6 +13,7 @@ pub mod floor;
 pub mod handshake;
 pub mod idle;
 pub mod kernel;
+pub mod replay;
 pub mod stall;
 pub mod traffic;
 

@@ -73,6 +73,65 @@ fn twenty_killed_gateways_lose_and_repeat_nothing() {
     }
 }
 
+/// A disk that is full again and again while lines come: those that are refused are sent again, and none overtakes another.
+#[test]
+fn a_disk_that_is_full_at_times_does_not_change_the_order() {
+    const LINES: usize = 3000;
+    let mut gateway = Gateway::start("");
+    gateway.kill();
+    let data = gateway.folder.path().join("data");
+    let Some(_disk) = SmallDisk::mount(&data, "10m") else { return };
+    gateway.start_again();
+    let out = gateway.folder.path().join("out");
+    let mut subscriber = subscribe(&gateway, &out, &["log:full", "--since", "earliest"]);
+    let mut publisher = gateway.tool(&["publish", "log:full"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut input = publisher.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        for line in 0..LINES {
+            writeln!(input, "{line} {}", "x".repeat(1500)).unwrap();
+        }
+    });
+    let ballast = data.join("ballast");
+    let mut times_full = 0;
+    while publisher.try_wait().unwrap().is_none() {
+        // As much as there is room for.
+        let full = File::create(&ballast).and_then(|mut file| file.write_all(&vec![1; 10 << 20]));
+        times_full += usize::from(full.is_err());
+        std::thread::sleep(random_ms(20));
+        std::fs::remove_file(&ballast).unwrap();
+        std::thread::sleep(random_ms(60));
+    }
+    writer.join().unwrap();
+    assert!(publisher.wait().unwrap().success());
+    wait_until("everything arrived", || lines(&out).len() >= LINES);
+    end(&mut subscriber);
+    let refused = gateway.log().contains("can't be written");
+    assert!(times_full > 0 && refused, "{times_full} times full, refused: {refused}");
+    let numbers: Vec<usize> = lines(&out).iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(numbers, (0..LINES).collect::<Vec<_>>());
+}
+
+/// A small file system over a directory, unmounted at the end.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &std::path::Path, size: &str) -> Option<Self> {
+        let mut command = std::process::Command::new("mount");
+        let mounted = command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(path).status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Self(path.to_owned()));
+        }
+        eprintln!("SKIPPED: mounting a tmpfs is not permitted here, so nothing about a full disk was tested");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
 #[test]
 fn lines_of_a_slow_build_appear_at_once() {
     let gateway = Gateway::start("");

@@ -43,6 +43,11 @@ impl Budget {
         Bytes::from_owner(Charged { bytes, amount, budget: Arc::clone(self) })
     }
 
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> i64 {
+        self.used.get()
+    }
+
     /// Whether more is in use than may be.
     pub(crate) fn is_over(&self) -> bool {
         self.used.get() > self.limit

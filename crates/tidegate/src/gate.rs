@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::connection::{ConnectionId, RawSocket};
 use crate::connections::{ConnectionFilter, ConnectionPage, Connections, MAX_PAGE};
 use crate::drain::{Drained, Lifecycle, Phase};
-use crate::hub::{FanOut, Hub, Subscribing, shed_when_over};
+use crate::hub::{FanOut, Hub, Lines, Replay, Subscribing, shed_when_over};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::publish::{PublishError, Publisher};
@@ -121,7 +121,9 @@ impl Builder {
             requests,
             publisher,
             reads: Semaphore::new(concurrency.reads),
-            commands: Semaphore::new(concurrency.commands),
+            replay: Replay::default(),
+            commands: Arc::new(Semaphore::new(concurrency.commands)),
+            lines: Lines::default(),
             subscribing: Subscribing::new(),
             admission: Arc::default(),
             lifecycle: Lifecycle::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::Serialize;
-use tidegate_core::broker::{Broker, BrokerError, Published};
+use tidegate_core::broker::{Broker, BrokerError, Published, Sequence};
 use tidegate_core::message::Publish;
 use tidegate_core::{Body, ChannelName, ChannelRule, ErrorCode, InvalidChannel, Overflow};
 use ulid::Ulid;
@@ -82,22 +82,49 @@ impl Publisher {
     /// # Errors
     /// See [`PublishError`].
     pub async fn send(&self, publish: Publish) -> Result<Published, PublishError> {
+        self.room(&publish.channel).await;
+        self.send_one(None, publish).await
+    }
+
+    /// The same for one of many whose order holds also when one of them fails: those behind it are refused then. It is with the broker
+    /// once the future was polled, and so does not wait for room: see [`Publisher::room`].
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn send_in(&self, sequence: &Arc<Sequence>, publish: Publish) -> Result<Published, PublishError> {
+        self.send_one(Some(sequence), publish).await
+    }
+
+    async fn send_one(&self, sequence: Option<&Arc<Sequence>>, publish: Publish) -> Result<Published, PublishError> {
         let session = Arc::clone(&self.config.load().session);
         let rule = session.rule(&publish.channel).ok_or_else(|| PublishError::UnknownChannel(publish.channel.clone()))?;
         let limit = session.limits.message_bytes;
         match &publish.body {
             Body::Data(data) if data.len() > limit => Err(PublishError::TooLarge { bytes: data.len(), limit }),
-            Body::Data(_) | Body::Deleted => Ok(self.publish_by(rule, publish).await?),
+            Body::Data(_) | Body::Deleted => Ok(self.publish_by(sequence, rule, publish).await?),
         }
     }
 
-    /// Publishes on a channel whose rule and authority have been looked up.
-    pub(crate) async fn publish_by(&self, rule: &ChannelRule, mut publish: Publish) -> Result<Published, BrokerError> {
-        if rule.overflow == Overflow::Pause {
-            self.fanout.room_in(&publish.channel).await;
+    /// Waits until no subscriber of a channel whose publishers wait for them (`pause`) is full. On other channels there is always room.
+    pub async fn room(&self, channel: &ChannelName) {
+        let session = Arc::clone(&self.config.load().session);
+        if session.rule(channel).is_some_and(|rule| rule.overflow == Overflow::Pause) {
+            self.fanout.room_in(channel).await;
         }
+    }
+
+    /// Publishes on a channel whose rule and authority have been looked up: it is with the broker once this was polled.
+    pub(crate) async fn publish_by(
+        &self,
+        sequence: Option<&Arc<Sequence>>,
+        rule: &ChannelRule,
+        mut publish: Publish,
+    ) -> Result<Published, BrokerError> {
         publish.message_id.get_or_insert_with(|| Ulid::new().to_string().into());
-        let published = self.broker.publish(rule, publish).await?;
+        let published = match sequence {
+            Some(sequence) => self.broker.publish_in(sequence, rule, publish).await?,
+            None => self.broker.publish(rule, publish).await?,
+        };
         self.metrics.published(rule.kind, published.duplicate);
         Ok(published)
     }

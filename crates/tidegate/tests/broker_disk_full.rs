@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use broker_support::{PLENTY, log_rule, message, name, open, publish, read_all, reopen};
@@ -105,6 +106,68 @@ async fn a_full_disk_refuses_and_recovers() {
     assert_eq!(all.len(), acknowledged.len() + 1);
     let repeated = publish(&broker, &rule, message(&channel, Some("after"), "after")).await.expect("published");
     assert!(repeated.duplicate);
+}
+
+/// Messages of one sequence that are under way while the disk is full for a moment: what is kept of them is a beginning, without a
+/// hole, so that sending again from the first that failed keeps the order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sequence_over_a_full_disk_has_no_hole() {
+    let Some(disk) = SmallDisk::mount("4M") else { return };
+    let ballast = disk.path().join("ballast");
+    let settings = EmbeddedSettings { segment_bytes: 256 * 1024, ..EmbeddedSettings::fsync(disk.path().join("log")) };
+    let broker = Arc::new(open(settings).await);
+    let (rule, channel) = (log_rule(1_000_000), name("a"));
+    let mut broken = 0;
+    for round in 0..20 {
+        // Room for some of them; then, while the rest is on its way, for all.
+        let left = 150_000 + round * 1000;
+        let used = broker.stats().disk_bytes.load(std::sync::atomic::Ordering::Relaxed) as usize;
+        std::fs::write(&ballast, vec![1; (4usize << 20).saturating_sub(used + left)]).ok();
+        let sequence = Arc::default();
+        let answers: Vec<_> = (0..400u32)
+            .map(|number| {
+                let (broker, rule, sequence) = (broker.clone(), rule.clone(), Arc::clone(&sequence));
+                let text = format!("{round} {number} {}", "y".repeat(1000));
+                let publish = message(&channel, Some(&format!("{round}.{number}")), text);
+                let mut sent = Box::pin(async move { broker.publish_in(&sequence, &rule, publish).await });
+                // Begun here, so that they stand in line in their order.
+                let first = sent.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                async move { if let Poll::Ready(answer) = first { answer } else { sent.await } }
+            })
+            .map(tokio::spawn)
+            .collect();
+        tokio::time::sleep(Duration::from_millis(round as u64 % 5)).await;
+        std::fs::remove_file(&ballast).ok();
+        let mut failed = None;
+        for (number, answer) in answers.into_iter().enumerate() {
+            let answer = answer.await.expect("no panic");
+            assert!(failed.is_none() || answer.is_err(), "{number} was kept after {failed:?} was not");
+            if answer.is_err() {
+                failed.get_or_insert(number);
+            }
+        }
+        broken += usize::from(failed.is_some());
+        // Sent again from there, with other ids where nothing was kept and the same where it was: all of them, in order.
+        for number in failed.unwrap_or(400)..400 {
+            let text = format!("{round} {number} {}", "y".repeat(10));
+            let again = publish(&broker, &rule, message(&channel, Some(&format!("{round}.{number}")), text)).await.expect("published");
+            assert!(!again.duplicate, "what was refused is not kept");
+        }
+        if broken >= 3 {
+            break;
+        }
+    }
+    assert!(broken > 0, "the disk was never full in the middle");
+    let (_, all) = read_all(&broker, &rule, &channel, Since::Earliest, PLENTY).await.expect("history");
+    let numbers: Vec<(u32, u32)> = all
+        .iter()
+        .map(|message| {
+            let text = std::str::from_utf8(broker_support::data(message)).expect("text");
+            let mut words = text.split(' ').map(|word| word.parse().unwrap_or(0));
+            (words.next().unwrap_or(0), words.next().unwrap_or(0))
+        })
+        .collect();
+    assert!(numbers.is_sorted(), "in order across the failures");
 }
 
 /// What retention has let go of is given back even while the disk is full.

@@ -1,4 +1,5 @@
-//! How fast the embedded broker publishes, beside what the same disk gives a bare file in the same run.
+//! How fast the embedded broker publishes, beside what the same disk gives in the same run: to a bare log with the same publishers and
+//! the same group commit, and to a loop that has everything at hand and only writes and syncs. And how fast it opens.
 //!
 //! `cargo test --release -p tidegate --test broker_speed -- --ignored --nocapture`
 
@@ -6,15 +7,19 @@ mod broker_support;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use broker_support::{log_rule, message, name, open};
 use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate_core::broker::Broker;
+use tokio::sync::oneshot;
 
 const DATA: usize = 256;
+/// What the broker's record of one message has besides: header, name.
+const RECORD: usize = DATA + 8 + 52;
 /// One of them, then the other, for so long each.
 const SLICE: Duration = Duration::from_millis(300);
 const SLICES: usize = 10;
@@ -51,10 +56,82 @@ impl Speed {
     }
 }
 
+/// A log that does nothing but what its name says: publishers hand it a record each and wait; a thread writes what there is with one
+/// write, syncs it, and answers. No offsets, no index, no ids, no checksums, no subscribers.
+#[derive(Default)]
+struct BareLog {
+    waiting: Mutex<(Vec<oneshot::Sender<()>>, bool)>,
+    wake: Condvar,
+}
+
+impl BareLog {
+    fn start(path: &Path) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let mut file = OpenOptions::new().create(true).append(true).open(path).expect("opened");
+        std::thread::spawn({
+            let log = log.clone();
+            move || {
+                while let Some(batch) = log.take() {
+                    let bytes = vec![b'x'; batch.len() * RECORD];
+                    file.write_all(&bytes).expect("written");
+                    file.sync_data().expect("synced");
+                    batch.into_iter().for_each(|answer| answer.send(()).unwrap_or_default());
+                }
+            }
+        });
+        log
+    }
+
+    fn take(&self) -> Option<Vec<oneshot::Sender<()>>> {
+        let mut waiting = self.waiting.lock().expect("not poisoned");
+        while waiting.0.is_empty() {
+            if waiting.1 {
+                return None;
+            }
+            waiting = self.wake.wait(waiting).expect("not poisoned");
+        }
+        Some(std::mem::take(&mut waiting.0))
+    }
+
+    async fn append(&self) {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.lock().expect("not poisoned").0.push(answer);
+        self.wake.notify_one();
+        answered.await.expect("answered");
+    }
+
+    fn close(&self) {
+        self.waiting.lock().expect("not poisoned").1 = true;
+        self.wake.notify_one();
+    }
+}
+
+/// So many publishers of the bare log.
+async fn bare_publishers(speed: &mut Speed, log: &Arc<BareLog>, in_flight: usize) {
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let tasks: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut messages = 0u64;
+                while start.elapsed() < SLICE {
+                    log.append().await;
+                    messages += 1;
+                }
+                messages
+            })
+        })
+        .collect();
+    let mut messages = 0;
+    for task in tasks {
+        messages += task.await.expect("no panic");
+    }
+    speed.add(messages, start, cpu);
+}
+
 /// Appends batches of so many records to a file and syncs each.
 fn bare(speed: &mut Speed, file: &mut File, in_flight: usize) {
-    // As long as the broker's records: data, name, header.
-    let batch = vec![b'x'; in_flight * (DATA + 8 + 52)];
+    let batch = vec![b'x'; in_flight * RECORD];
     let (start, cpu, mut messages) = (Instant::now(), cpu_seconds(), 0);
     while start.elapsed() < SLICE {
         file.write_all(&batch).expect("written");
@@ -104,22 +181,64 @@ async fn speed_beside_a_bare_file() {
         let directory = tempfile::tempdir().expect("a directory");
         let broker = Arc::new(open(EmbeddedSettings::fsync(directory.path().join("log"))).await);
         let mut file = OpenOptions::new().create(true).append(true).open(directory.path().join("bare")).expect("opened");
-        let (mut raw, mut speed) = (Speed::default(), Speed::default());
+        let bare_log = BareLog::start(&directory.path().join("bare log"));
+        let (mut raw, mut bare_speed, mut speed) = (Speed::default(), Speed::default(), Speed::default());
         // In turns, since the disk's mood changes.
         for _ in 0..SLICES {
             tokio::task::block_in_place(|| bare(&mut raw, &mut file, in_flight));
+            bare_publishers(&mut bare_speed, &bare_log, in_flight).await;
             publishers(&mut speed, &broker, in_flight).await;
         }
+        bare_log.close();
         let stats = broker.stats();
         let batches = stats.batches.load(Ordering::Relaxed).max(1);
         println!(
-            "fsync {in_flight:>6} in flight: {:>9.0}/s {:>9.0} per CPU second; bare file {:>9.0}/s: {:.2}; {} a batch, sync {} µs",
+            "fsync {in_flight:>6} in flight: {:>9.0}/s {:>9.0} per CPU second; bare log {:>9.0}/s: {:.2}; loop {:>9.0}/s: {:.2}; \
+             {} a batch, sync {} µs",
             speed.per_second(),
             speed.per_cpu_second(),
+            bare_speed.per_second(),
+            speed.per_second() / bare_speed.per_second(),
             raw.per_second(),
             speed.per_second() / raw.per_second(),
             stats.appends.load(Ordering::Relaxed) / batches,
             stats.sync_us_total.load(Ordering::Relaxed) / batches,
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: writes and opens a gigabyte"]
+async fn a_gigabyte_opens_within_seconds() {
+    const BYTES: u64 = 1 << 30;
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = EmbeddedSettings::fsync(directory.path().join("log"));
+    let broker = Arc::new(open(settings.clone()).await);
+    let tasks: Vec<_> = (0..1024)
+        .map(|publisher| {
+            let broker = broker.clone();
+            tokio::spawn(async move {
+                let (rule, channel) = (log_rule(1 << 40), name(&format!("bench:{}", publisher % 16)));
+                let data = bytes::Bytes::from(vec![b'x'; DATA]);
+                let mut number = 0u64;
+                while broker.stats().disk_bytes.load(Ordering::Relaxed) < BYTES {
+                    let id = format!("{publisher}.{number}.0123456789");
+                    broker.publish(&rule, message(&channel, Some(&id), data.clone())).await.expect("published");
+                    number += 1;
+                }
+                number
+            })
+        })
+        .collect();
+    let mut messages = 0;
+    for task in tasks {
+        messages += task.await.expect("no panic");
+    }
+    drop(Arc::into_inner(broker).expect("the last"));
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let broker = open(settings).await;
+    let took = start.elapsed();
+    println!("{messages} messages in {BYTES} bytes opened in {took:?}, {:.2} CPU seconds", cpu_seconds() - cpu);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    drop(broker);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rig::{Peer, Rig, Seen, eventually, frame};
 use tidegate::auth::Anonymous;
 use tidegate::broker::{
-    Broker, BrokerError, Embedded, EmbeddedSettings, Guarantees, HistoryError, Page, PageLimit, Published, Sink, Snapshot,
+    Broker, BrokerError, Embedded, EmbeddedSettings, Guarantees, HistoryError, Page, PageLimit, Published, Sequence, Sink, Snapshot,
 };
 use tidegate::message::{Publish, Since};
 use tidegate::{
@@ -119,6 +119,15 @@ impl Broker for Leaky {
 
     fn publish<'a>(&'a self, rule: &'a ChannelRule, publish: Publish) -> BoxFuture<'a, Result<Published, BrokerError>> {
         self.inner.publish(rule, publish)
+    }
+
+    fn publish_in<'a>(
+        &'a self,
+        sequence: &'a Arc<Sequence>,
+        rule: &'a ChannelRule,
+        publish: Publish,
+    ) -> BoxFuture<'a, Result<Published, BrokerError>> {
+        self.inner.publish_in(sequence, rule, publish)
     }
 
     fn subscribe<'a>(&'a self, rule: &'a ChannelRule, channel: &'a ChannelName) -> BoxFuture<'a, Result<Option<Position>, BrokerError>> {

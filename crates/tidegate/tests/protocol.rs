@@ -174,6 +174,40 @@ async fn publishes_of_one_connection_keep_their_order() {
     }
 }
 
+/// The same while so much is under way that publishes have to wait for each other: they wait in a line, not in a crowd.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn publishes_keep_their_order_when_too_many_are_under_way() {
+    const MESSAGES: u64 = 2_000;
+    let directory = tempfile::tempdir().unwrap();
+    let settings = EmbeddedSettings::fsync(directory.path());
+    let broker = tokio::task::spawn_blocking(|| Embedded::open(settings).unwrap()).await.unwrap();
+    let mut config = config(|_| {});
+    config.concurrency.commands = 3;
+    let gate = Gate::builder(config).broker(Arc::new(broker)).authenticate(Anonymous::new(everything()));
+    let rig = Rig::start(gate.build().await.unwrap()).await;
+    let mut reader = Client::welcome(&rig).await;
+    reader.subscribe_live("l:order").await;
+    let mut writers = [Client::welcome(&rig).await, Client::welcome(&rig).await];
+    for first in (1..=MESSAGES).step_by(20) {
+        for (number, writer) in writers.iter_mut().enumerate() {
+            let batch = (first..first + 20).map(|id| json!({ "type": "publish", "id": id, "channel": "l:order", "data": [number, id] }));
+            writer.say(batch.collect()).await;
+        }
+        for writer in &mut writers {
+            for _ in 0..20 {
+                assert_eq!(writer.next().await["type"], "published");
+            }
+        }
+    }
+    let mut expected = [1, 1];
+    for _ in 0..2 * MESSAGES {
+        let message = reader.next().await;
+        let writer = message["data"][0].as_u64().unwrap() as usize;
+        assert_eq!(message["data"][1], expected[writer]);
+        expected[writer] += 1;
+    }
+}
+
 #[tokio::test]
 async fn a_cursor_gets_what_it_missed_and_nothing_twice() {
     let rig = rig(config(|_| ())).await;

@@ -64,7 +64,7 @@ macro_rules! floor {
 }
 
 /// The set, in the order in which it runs.
-pub(super) const MEASURES: [Measure; 18] = [
+pub(super) const MEASURES: [Measure; 19] = [
     floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
@@ -116,6 +116,14 @@ pub(super) const MEASURES: [Measure; 18] = [
         "80 messages a second to 1,000 subscribers",
         &["fanout", "--subscribers", "1000", "--rate", "80", "--seconds", "5"],
     ),
+    Measure {
+        id: "replay",
+        title: "the same while 100 others catch up with 100,000 messages each",
+        arguments: &["replay"],
+        figures: &[less("p99_alone_ms", "p99 alone, ms"), less("p99_beside_ms", "p99 meanwhile, ms"), less("p99_ratio", "ratio")],
+        slow: true,
+        repeats: false,
+    },
     Measure {
         id: "handshake",
         title: "connect, be let in, close",
@@ -186,8 +194,8 @@ impl Measure {
         self.id == name || self.id.split('-').next() == Some(name)
     }
 
-    /// The floor has measures of its own.
+    /// The floor has measures of its own, and history is Tidegate's: the others keep none here.
     pub(super) fn fits(&self, peer: &Peer) -> bool {
-        (peer.name == "floor") == self.is("floor")
+        (peer.name == "floor") == self.is("floor") && (peer.name == "tidegate" || !self.is("replay"))
     }
 }

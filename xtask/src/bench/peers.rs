@@ -202,6 +202,7 @@ kind = "event"
 [[channel]]
 match = "bench:log:**"
 kind = "log"
+retention = {{ messages = 200000, age = "24h", bytes = "1GiB" }}
 "#,
         place.public,
         place.internal,

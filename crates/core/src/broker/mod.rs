@@ -7,6 +7,8 @@
 //! 4. [`Broker::history`] gives a page without holes after `since`, or says that it is unrecoverable. Never a silent hole.
 //! 5. A [`Broker::snapshot`] is the state at one position, and later messages continue from it.
 //! 6. Positions are strictly increasing within an epoch. Losing the log changes the epoch.
+//! 7. Publishes of one [`Sequence`] on one channel get their positions in the order in which they were first polled; after one that
+//!    failed so that trying again may help, none of those behind it is kept.
 //!
 //! The module `contract` (feature `contract`) has a function for each of them that every backend's tests call.
 
@@ -16,6 +18,7 @@ pub mod contract;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::message::{Publish, Since};
@@ -35,6 +38,14 @@ pub trait Broker: Send + Sync + 'static {
     /// Gives the message its position, keeps it as `rule` says, and hands it to every node's sink; one step per channel
     /// (laws 1, 2). The answer comes when the message is as durable as [`Guarantees::durability`] says.
     fn publish<'a>(&'a self, rule: &'a ChannelRule, publish: Publish) -> BoxFuture<'a, Result<Published, BrokerError>>;
+
+    /// The same for one of many that stand or fall in their order (law 7).
+    fn publish_in<'a>(
+        &'a self,
+        sequence: &'a Arc<Sequence>,
+        rule: &'a ChannelRule,
+        publish: Publish,
+    ) -> BoxFuture<'a, Result<Published, BrokerError>>;
 
     /// From the returned position on (`None` on `event` channels), everything published on the channel reaches the sink (law 3).
     /// Idempotent: a node subscribes once per channel, however many of its sessions want it.
@@ -64,6 +75,30 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Messages of the channel may have been lost on the way: whoever wants them reads history. A changed epoch shows in `position`.
     fn lost(&self, channel: &ChannelName, position: Option<Position>);
+}
+
+/// Publishes whose order matters, also when one of them fails: those behind it are refused, so that all of them can be sent again
+/// from there. Shared by whoever publishes and the broker.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    broken: AtomicBool,
+}
+
+impl Sequence {
+    /// One of them failed: nothing behind it may be kept any more.
+    pub fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// Whether one of them failed.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// What those behind it are answered.
+    pub fn refusal() -> BrokerError {
+        BrokerError::Unavailable("a message before it was not stored; send both again".into())
+    }
 }
 
 /// What a backend promises.

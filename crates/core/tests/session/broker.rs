@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tidegate_core::broker::{
-    BoxFuture, Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sink, Snapshot, contract,
+    BoxFuture, Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sequence, Sink, Snapshot, contract,
 };
 use tidegate_core::message::{Publish, Since};
 use tidegate_core::{Body, ChannelKind, ChannelName, ChannelRule, Epoch, Position, Publication};
@@ -161,6 +161,15 @@ impl Broker for ModelBroker {
 
     fn publish<'a>(&'a self, rule: &'a ChannelRule, publish: Publish) -> BoxFuture<'a, Result<Published, BrokerError>> {
         self.on(move |model| model.publish(rule, publish))
+    }
+
+    fn publish_in<'a>(
+        &'a self,
+        sequence: &'a Arc<Sequence>,
+        rule: &'a ChannelRule,
+        publish: Publish,
+    ) -> BoxFuture<'a, Result<Published, BrokerError>> {
+        self.on(move |model| if sequence.is_broken() { Err(Sequence::refusal()) } else { model.publish(rule, publish) })
     }
 
     fn subscribe<'a>(&'a self, rule: &'a ChannelRule, channel: &'a ChannelName) -> BoxFuture<'a, Result<Option<Position>, BrokerError>> {

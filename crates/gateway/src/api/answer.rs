@@ -30,6 +30,11 @@ impl Refusal {
         Self { code, message: message.into(), retry_after_ms, status: status(code) }
     }
 
+    /// Whether the same request may be taken later.
+    pub(super) const fn may_pass(&self) -> bool {
+        self.retry_after_ms.is_some()
+    }
+
     /// With another status than its code's.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;

@@ -1,5 +1,6 @@
 //! `POST /v1/publish`: one message as JSON, or any number as NDJSON.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -17,7 +18,7 @@ use super::answer::Refusal;
 use super::{Api, stream};
 
 /// A broker that has not answered a publish by then is gone: the caller gets a 503 within 2 s.
-const BROKER_WITHIN: Duration = Duration::from_millis(1800);
+pub(super) const BROKER_WITHIN: Duration = Duration::from_millis(1800);
 /// Bytes of a message's id: by far more than a ULID or a UUID.
 const MAX_ID: usize = 128;
 /// Bytes of a key, as many as of a channel's name.
@@ -27,7 +28,8 @@ const MAX_KEY: usize = 255;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish<'a> {
-    channel: Box<str>,
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
     #[serde(default, borrow, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     #[serde(default)]
@@ -45,7 +47,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 
 /// Where it went; `epoch` and `offset` are null on `event` channels.
 #[derive(Debug, Serialize)]
-pub(super) struct Receipt {
+struct Receipt {
     epoch: Option<String>,
     offset: Option<u64>,
     duplicate: bool,
@@ -71,7 +73,7 @@ async fn publish_one(api: &Api, request: Request) -> Result<Receipt, Refusal> {
             Some(_) => Refusal::new(ErrorCode::TooLarge, format!("the body is larger than {limit} bytes")),
             None => Refusal::new(ErrorCode::BadRequest, "the body ended early"),
         })?;
-    send(&api.gate, parse(&body.to_bytes())?).await
+    send(&api.gate, parse(&body.to_bytes(), None)?).await
 }
 
 fn media_type(request: &Request) -> &str {
@@ -79,13 +81,16 @@ fn media_type(request: &Request) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Reads a message; the error names the field.
-pub(super) fn parse(text: &[u8]) -> Result<Publish, Refusal> {
+/// Reads a message; the error names the field. Most messages of a stream are on the channel of the one before, which is shared then.
+pub(super) fn parse(text: &[u8], before: Option<&ChannelName>) -> Result<Publish, Refusal> {
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(Refusal::new(ErrorCode::BadRequest, "a message is a JSON object"));
     }
     let wish: Wish<'_> = serde_json::from_slice(text).map_err(|error| Refusal::new(ErrorCode::BadRequest, error.to_string()))?;
-    let channel = ChannelName::new(&wish.channel).map_err(|error| Refusal::field("channel", error))?;
+    let channel = match before {
+        Some(before) if before.as_str() == wish.channel => before.clone(),
+        _ => ChannelName::new(&wish.channel).map_err(|error| Refusal::field("channel", error))?,
+    };
     let body = match (wish.data, wish.deleted) {
         (Some(data), false) => Body::Data(Bytes::copy_from_slice(data.get().as_bytes())),
         (None, true) => Body::Deleted,
@@ -102,19 +107,27 @@ pub(super) fn parse(text: &[u8]) -> Result<Publish, Refusal> {
     Ok(Publish { channel, message_id: wish.message_id, key: wish.key, body })
 }
 
-/// Publishes. A channel whose publishers wait for subscribers (`pause`) may take as long as a stalled subscriber has.
-pub(super) async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
-    let config = gate.config();
-    let pauses = config.session.rule(&publish.channel).is_some_and(|rule| rule.overflow == Overflow::Pause);
-    let within = if pauses { BROKER_WITHIN + config.session.outbox.stall } else { BROKER_WITHIN };
+/// Whether the channel's publishers wait for its subscribers.
+pub(super) fn pauses(gate: &Gate, publish: &Publish) -> bool {
+    gate.config().session.rule(&publish.channel).is_some_and(|rule| rule.overflow == Overflow::Pause)
+}
+
+/// Publishes. A channel whose publishers wait for subscribers may take as long as a stalled subscriber has.
+async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
+    let within = if pauses(gate, &publish) { BROKER_WITHIN + gate.config().session.outbox.stall } else { BROKER_WITHIN };
     match tokio::time::timeout(within, gate.publisher().send(publish)).await {
         Ok(Ok(Published { position, duplicate })) => {
             let (epoch, offset) = position.map(|position| (position.epoch.to_string(), position.offset)).unzip();
             Ok(Receipt { epoch, offset, duplicate })
         }
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Refusal::new(ErrorCode::Unavailable, "the broker does not answer; whether the message is stored is not known")),
+        Err(_) => Err(unanswered()),
     }
+}
+
+/// A publish that the broker has not answered in time.
+pub(super) fn unanswered() -> Refusal {
+    Refusal::new(ErrorCode::Unavailable, "the broker does not answer; whether the message is stored is not known")
 }
 
 #[cfg(test)]
@@ -135,10 +148,13 @@ mod tests {
             ("[]", "object"),
             ("", "object"),
         ] {
-            let refusal = serde_json::to_string(&parse(text.as_bytes()).unwrap_err()).unwrap();
+            let refusal = serde_json::to_string(&parse(text.as_bytes(), None).unwrap_err()).unwrap();
             assert!(refusal.contains(told) && refusal.contains("bad_request"), "{text}: {refusal}");
         }
-        assert_eq!(parse(br#"{"channel":"a","data": {"x" : 1.0} }"#).unwrap().body, Body::Data(Bytes::from_static(br#"{"x" : 1.0}"#)));
-        assert_eq!(parse(br#"{"channel":"a","data":null}"#).unwrap().body, Body::Data(Bytes::from_static(b"null")));
+        assert_eq!(
+            parse(br#"{"channel":"a","data": {"x" : 1.0} }"#, None).unwrap().body,
+            Body::Data(Bytes::from_static(br#"{"x" : 1.0}"#))
+        );
+        assert_eq!(parse(br#"{"channel":"a","data":null}"#, None).unwrap().body, Body::Data(Bytes::from_static(b"null")));
     }
 }

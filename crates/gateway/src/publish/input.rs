@@ -1,42 +1,56 @@
 //! Lines as they come: from standard input on a thread of its own, or one from the command line.
 
-use std::io::{self, BufRead, Read};
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read};
 
 use tokio::sync::mpsc;
 
-/// Lines that are read ahead of what is published.
-const AHEAD: usize = 64;
+/// Pieces that are read ahead of what is published.
+const AHEAD: usize = 2;
+/// Bytes read at once. The lines that end in them go on together.
+const PIECE: usize = 64 * 1024;
 /// The longest line: as long as a message can be configured to be.
 const LONGEST: u64 = 64 << 20;
+
+/// Lines that came together.
+type Piece = io::Result<VecDeque<Vec<u8>>>;
 
 /// Where lines come from. Standard input is read only as fast as lines are taken.
 #[derive(Debug)]
 pub(super) struct Input {
-    lines: mpsc::Receiver<io::Result<Vec<u8>>>,
+    pieces: mpsc::Receiver<Piece>,
+    /// Of the piece that is taken.
+    lines: VecDeque<Vec<u8>>,
     ended: bool,
 }
 
 impl Input {
     /// One message, or standard input.
     pub(super) fn of(data: Option<String>) -> Self {
-        let (sender, lines) = mpsc::channel(AHEAD);
+        let (sender, pieces) = mpsc::channel(AHEAD);
         match data {
-            Some(data) => drop(sender.try_send(Ok(data.into_bytes()))),
-            None => drop(std::thread::spawn(move || read(&sender))),
+            Some(data) => drop(sender.try_send(Ok(VecDeque::from([data.into_bytes()])))),
+            None => drop(std::thread::spawn(move || read(&mut BufReader::with_capacity(PIECE, io::stdin().lock()), &sender))),
         }
-        Self { lines, ended: false }
+        Self { pieces, lines: VecDeque::new(), ended: false }
     }
 
     /// The next line, without its end; `None` at the end of the input.
     pub(super) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let line = self.lines.recv().await.transpose()?;
-        self.ended = line.is_none();
-        Ok(line)
+        if self.lines.is_empty() {
+            let piece = self.pieces.recv().await.transpose()?;
+            self.ended = piece.is_none();
+            self.lines = piece.unwrap_or_default();
+        }
+        Ok(self.lines.pop_front())
     }
 
     /// A line that is there already.
     pub(super) fn ready(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.lines.try_recv().ok().transpose()
+        if self.lines.is_empty() {
+            self.lines = self.pieces.try_recv().ok().transpose()?.unwrap_or_default();
+        }
+        Ok(self.lines.pop_front())
     }
 
     pub(super) const fn has_ended(&self) -> bool {
@@ -44,17 +58,25 @@ impl Input {
     }
 }
 
-fn read(lines: &mpsc::Sender<io::Result<Vec<u8>>>) {
-    let mut input = io::stdin().lock();
+/// Sends on what comes until it ends or nobody wants it: a line at once when no other is there.
+fn read(input: &mut BufReader<impl Read>, pieces: &mpsc::Sender<Piece>) {
     loop {
-        let line = read_line(&mut input);
-        let last = !matches!(line, Ok(Some(_)));
-        if let Some(line) = line.transpose()
-            && lines.blocking_send(line).is_err()
-        {
-            return;
-        }
-        if last {
+        let mut lines = VecDeque::new();
+        let last = loop {
+            match read_line(input) {
+                Ok(Some(line)) => lines.push_back(line),
+                Ok(None) => break true,
+                Err(error) => {
+                    // What came before it is still good.
+                    let _ = pieces.blocking_send(Ok(lines)).and_then(|()| pieces.blocking_send(Err(error)));
+                    return;
+                }
+            }
+            if !input.buffer().contains(&b'\n') {
+                break false;
+            }
+        };
+        if !lines.is_empty() && pieces.blocking_send(Ok(lines)).is_err() || last {
             return;
         }
     }
@@ -90,5 +112,18 @@ mod tests {
         }
         assert_eq!(lines, ["one", "", "  two ", "last without an end"]);
         assert_eq!(read_line(&mut &b"\n"[..]).unwrap(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn lines_that_come_together_go_on_together() {
+        let (sender, mut pieces) = mpsc::channel(8);
+        read(&mut BufReader::with_capacity(8, &b"a\nb\nc\na long line\nd"[..]), &sender);
+        drop(sender);
+        let mut found = Vec::new();
+        while let Some(piece) = pieces.blocking_recv() {
+            found.push(piece.unwrap().into_iter().map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join("|"));
+        }
+        assert_eq!(found.join("|"), "a|b|c|a long line|d");
+        assert_eq!(found[0], "a|b|c");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Lines under way at once, as many as the gateway takes from one request.
-const LINES: usize = 512;
+const LINES: usize = 2048;
 /// Bytes of them.
 const BYTES: usize = 4 << 20;
 

@@ -3,4 +3,6 @@
 pub mod embedded;
 
 pub use embedded::{Embedded, EmbeddedSettings, OpenError};
-pub use tidegate_core::broker::{Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sink, Snapshot};
+pub use tidegate_core::broker::{
+    Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sequence, Sink, Snapshot,
+};

@@ -1,8 +1,10 @@
 //! Channels and their subscribers on this node: what the broker delivers goes out, what sessions want done is done.
 
 mod fanout;
+mod line;
 mod outside;
 mod registry;
+mod replay;
 mod shed;
 
 use std::hash::{BuildHasher, RandomState};
@@ -25,8 +27,10 @@ use crate::request::HandleRequest;
 use crate::settings::Config;
 
 pub(crate) use fanout::FanOut;
+pub(crate) use line::Lines;
 #[cfg(feature = "instructions")]
 pub(crate) use registry::Member;
+pub(crate) use replay::Replay;
 pub(crate) use shed::shed_when_over;
 
 /// Locks that order a channel's first subscribe and last unsubscribe at the broker; channels share them by hash.
@@ -45,7 +49,9 @@ pub(crate) struct Hub {
     pub(crate) requests: Option<Arc<dyn HandleRequest>>,
     pub(crate) publisher: Publisher,
     pub(crate) reads: Semaphore,
-    pub(crate) commands: Semaphore,
+    pub(crate) replay: Replay,
+    pub(crate) commands: Arc<Semaphore>,
+    pub(crate) lines: Lines,
     pub(crate) subscribing: Subscribing,
     pub(crate) admission: Arc<Admission>,
     pub(crate) lifecycle: Lifecycle,

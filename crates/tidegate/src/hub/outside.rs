@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_core::broker::{BrokerError, HistoryError, Page, PageLimit, Published};
-use tidegate_core::message::{CommandId, Credential, GapReason, Publish, Since};
+use tidegate_core::message::{CommandId, Credential, GapReason, Since};
 use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId};
 use tidegate_core::{ChannelName, ChannelRule, CloseCode, ErrorCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Hub;
+use super::line::Wish;
 use super::registry::Member;
 use crate::auth::Refused;
 use crate::clock::Clock;
@@ -38,7 +40,7 @@ impl Outside for Hub {
                 tokio::spawn(async move { task.snapshot(subscription, channel, rule).await });
             }
             Output::Publish { id, rule, publish } => {
-                begin(async move { task.publish(id, rule, publish).await });
+                self.publish(port.id(), Wish { task, id, rule, publish });
             }
             Output::Request { id, method, data } => {
                 tokio::spawn(async move { task.request(id, method, data).await });
@@ -92,7 +94,9 @@ impl Outside for Hub {
     }
 
     fn lanes_behind(&self, change: i64) {
-        self.metrics.lanes_behind.inc_by(change);
+        if self.metrics.lanes_behind.inc_by(change) + change == 0 {
+            self.replay.clear();
+        }
     }
 
     fn ended(&self, port: &Port, age: Duration, ending: Ending) {
@@ -116,17 +120,11 @@ impl Outside for Hub {
     }
 }
 
-/// Begins at once and goes on as a task, so that the publishes of a connection reach the broker in the order in which they came:
-/// tasks begin in any order. Unconstrained, because a used-up budget would put the beginning off.
-fn begin(work: impl Future<Output = ()> + Send + 'static) {
-    let mut work = Box::pin(tokio::task::unconstrained(work));
-    if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-        tokio::spawn(work);
-    }
-}
+/// What a reply takes besides its data.
+const MESSAGE_BYTES: usize = 128;
 
 /// A session's wish under way.
-struct Task {
+pub(super) struct Task {
     hub: Arc<Hub>,
     port: Arc<Port>,
 }
@@ -158,25 +156,31 @@ impl Task {
     }
 
     async fn fetch(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>, since: Since, limit: PageLimit) {
-        let _permit = self.hub.reads.acquire().await;
-        let mut page: Result<Page, HistoryError> = self.hub.broker.history(&rule, &channel, since, limit).await;
+        let hub = &self.hub;
+        let _permit = hub.reads.acquire().await;
+        let mut page: Result<Page, HistoryError> = hub.broker.history(&rule, &channel, since, limit).await;
+        let turn = hub.replay.turn().await;
+        let messages = page.as_ref().map_or(0, |page| page.messages.len());
         if let Ok(page) = &mut page {
             // Charged here, so that what waits for many slow readers counts as what it is.
-            page.messages.iter_mut().for_each(|message| *message = self.hub.fanout.charged(message));
+            hub.replay.charge_page(page, &hub.fanout);
         }
         self.answer(Input::Fetched(subscription, page));
+        if hub.metrics.lanes_behind.get() == 0 {
+            hub.replay.clear();
+        }
+        hub.replay.rest(turn, messages).await;
     }
 
     async fn snapshot(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
-        let _permit = self.hub.reads.acquire().await;
-        let snapshot = self.hub.broker.snapshot(&rule, &channel).await;
+        let hub = &self.hub;
+        let _permit = hub.reads.acquire().await;
+        let snapshot = hub.broker.snapshot(&rule, &channel).await;
+        let turn = hub.replay.turn().await;
+        let entries = snapshot.as_ref().map_or(0, |snapshot| snapshot.entries.len());
+        let snapshot = snapshot.map(|snapshot| hub.replay.charge_snapshot(&snapshot, &hub.budget));
         self.answer(Input::SnapshotTaken(subscription, snapshot));
-    }
-
-    async fn publish(self, id: CommandId, rule: Arc<ChannelRule>, publish: Publish) {
-        let _permit = self.hub.commands.acquire().await;
-        let published: Result<Published, BrokerError> = self.hub.publisher.publish_by(&rule, publish).await;
-        self.answer(Input::Published(id, published));
+        hub.replay.rest(turn, entries).await;
     }
 
     async fn request(self, id: CommandId, method: Box<str>, data: Bytes) {
@@ -188,7 +192,8 @@ impl Task {
             }
             None => Err((ErrorCode::Unavailable, "nothing here answers requests".into())),
         };
-        self.answer(Input::Responded(id, response));
+        let charged = response.map(|data| self.hub.budget.charge(data, MESSAGE_BYTES));
+        self.answer(Input::Responded(id, charged));
     }
 
     async fn authenticate(self, id: CommandId, credential: Credential) {
@@ -206,6 +211,23 @@ impl Task {
             },
         };
         self.answer(input);
+    }
+}
+
+impl Wish {
+    /// Begins at once and goes on as a task: tasks begin in any order. Unconstrained, because a used-up budget would put the beginning
+    /// off.
+    pub(super) fn begin(self, permit: OwnedSemaphorePermit) {
+        let mut work = Box::pin(tokio::task::unconstrained(self.publish(permit)));
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(work);
+        }
+    }
+
+    async fn publish(self, _permit: OwnedSemaphorePermit) {
+        let Self { task, id, rule, publish } = self;
+        let published: Result<Published, BrokerError> = task.hub.publisher.publish_by(None, &rule, publish).await;
+        task.answer(Input::Published(id, published));
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) async fn shed_when_over(hub: Weak<Hub>) {
 }
 
 async fn shed(hub: &Hub, step: Shed) {
+    hub.replay.clear();
     let mut waiting: Vec<(usize, Arc<Port>)> =
         hub.connections.all().into_iter().map(|port| (port.outbox_bytes(), port)).filter(|(bytes, _)| *bytes > 0).collect();
     if step == Shed::Connection {

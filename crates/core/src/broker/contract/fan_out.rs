@@ -1,11 +1,11 @@
-//! Laws 1 to 3: one order, once, and nothing missed after a subscribe.
+//! Laws 1 to 3 and 7: one order, once, nothing missed after a subscribe, and sequences.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::sink::{Collector, join_all};
 use super::{assert_rising, data, fill, message, name, publish, rule};
-use crate::broker::{Broker, BrokerError, PageLimit};
+use crate::broker::{Broker, BrokerError, PageLimit, Sequence};
 use crate::message::Since;
 use crate::{Body, ChannelKind, Position};
 
@@ -81,6 +81,23 @@ pub async fn repeats_at_once_are_one_message(broker: &dyn Broker) {
     let last = fill(broker, &rule, &channel, 20..21).await;
     let found = sink.until_position(&channel, last[0]).await;
     assert_eq!(found.iter().map(|publication| data(publication)).collect::<Vec<_>>(), (0..21).collect::<Vec<_>>());
+}
+
+/// Law 7: publishes of a sequence that are under way together keep their order; once it is broken off, nothing of it is kept.
+pub async fn a_sequence_keeps_its_order(broker: &dyn Broker) {
+    let (rule, channel, sequence) = (rule(ChannelKind::Log), name("order:sequence"), Arc::new(Sequence::default()));
+    let answers = join_all((0..40).map(|number| broker.publish_in(&sequence, &rule, message(&channel, number)))).await;
+    let positions: Vec<Position> = answers.into_iter().map(|answer| answer.expect("published").position.expect("a position")).collect();
+    assert_rising(&positions);
+
+    sequence.break_off();
+    let answers = join_all((40..44).map(|number| broker.publish_in(&sequence, &rule, message(&channel, number)))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(BrokerError::Unavailable(_)))), "{answers:?}");
+    let after = broker.publish_in(&Arc::default(), &rule, message(&channel, 44)).await.expect("another sequence goes on");
+    assert!(after.position.expect("a position").offset > positions[39].offset);
+    let page = broker.history(&rule, &channel, Since::Earliest, PageLimit { messages: 1000, bytes: 1 << 30 }).await.expect("history");
+    let kept: Vec<u64> = page.messages.iter().map(|publication| data(publication)).collect();
+    assert_eq!(kept, (0..40).chain([44]).collect::<Vec<_>>());
 }
 
 /// Law 3: a subscribe while others publish; history up to its position and the sink after it are the whole, without a double.

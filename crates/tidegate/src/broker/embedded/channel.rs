@@ -7,16 +7,17 @@ use std::sync::atomic::AtomicUsize;
 use parking_lot::Mutex;
 use tidegate_core::broker::BrokerError;
 use tidegate_core::message::Publish;
-use tidegate_core::{Body, ChannelKind, ChannelName, ChannelRule, Epoch, Position, Publication, Retention};
+use tidegate_core::{Body, ChannelKind, ChannelName, Epoch, Position, Publication, Retention};
 
 use super::dedup::Dedup;
 use super::files::Place;
 use super::groups::group_of;
 use super::log::Log;
 use super::memory::{Charged, Memory};
-use super::record::{RECORD_MAX, Record, RecordKind};
+use super::record::{Record, RecordKind};
 use super::ring::payload;
 use super::table::{Entry, Table};
+use super::terms::Terms;
 
 /// A channel that somebody publishes on, subscribes to, or that has something left.
 #[derive(Debug)]
@@ -62,19 +63,6 @@ pub(super) enum Content {
     Table(Table),
 }
 
-/// What a publish asks for, apart from the message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    pub(super) kind: ChannelKind,
-    pub(super) retention: Retention,
-}
-
-impl Terms {
-    pub(super) const fn of(rule: &ChannelRule) -> Self {
-        Self { kind: rule.kind, retention: rule.retention }
-    }
-}
-
 /// What becomes of a publish.
 pub(super) enum Verdict {
     /// It gets this offset.
@@ -83,28 +71,6 @@ pub(super) enum Verdict {
     Repeat(u64),
     /// The channel was forgotten meanwhile: it has to be looked up again.
     Gone,
-}
-
-/// Refuses what does not fit the kind or the log's format.
-pub(super) fn check(kind: ChannelKind, publish: &Publish) -> Result<(), BrokerError> {
-    const TEXT_MAX: usize = u16::MAX as usize;
-    let invalid = |field, problem| Err(BrokerError::Invalid { field, problem });
-    if kind == ChannelKind::State && publish.key.is_none() {
-        return invalid("key", "a message of a state channel has one");
-    }
-    if kind != ChannelKind::State && publish.body == Body::Deleted {
-        return invalid("deleted", "only a key of a state channel can be deleted");
-    }
-    if publish.message_id.as_ref().is_some_and(|id| id.len() > TEXT_MAX) {
-        return invalid("message_id", "is longer than 65535 bytes");
-    }
-    if publish.key.as_ref().is_some_and(|key| key.len() > TEXT_MAX) {
-        return invalid("key", "is longer than 65535 bytes");
-    }
-    match &publish.body {
-        Body::Data(data) if data.len() > RECORD_MAX - 256 * 1024 => invalid("data", "is longer than the log's records can be"),
-        Body::Data(_) | Body::Deleted => Ok(()),
-    }
 }
 
 impl Channel {
@@ -213,9 +179,14 @@ impl State {
 
     /// A message that was given its offset is as durable as promised: everybody may see it.
     pub(super) fn commit(&mut self, terms: &Terms, publication: &Arc<Publication>, time_ms: u64, written: Option<(Place, Record<'_>)>) {
+        if publication.position.is_some_and(|position| position.epoch != self.epoch) {
+            return; // The channel has begun another life since the message was given its offset.
+        }
         self.top = publication.offset();
         if terms.kind == ChannelKind::State {
-            self.given_keys.clear();
+            if let Some(key) = &publication.key {
+                self.given_keys.remove(key);
+            }
             let (place, disk) = written.map_or((Place::NOWHERE, 0), |(place, record)| (place, record.len() as u32));
             let entry = Entry {
                 key: publication.key.as_deref().unwrap_or_default().into(),
@@ -348,5 +319,26 @@ impl State {
             Content::Table(table) => table,
             Content::Nothing | Content::Log(_) => unreachable!("it was made a table"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_in_another_life_is_not_kept_in_this_one() {
+        let retention = Retention { messages: 10, age: std::time::Duration::MAX, bytes: 1000 };
+        let terms = Terms { kind: ChannelKind::Log, retention };
+        let message = |epoch, offset| {
+            let position = Some(Position { epoch: Epoch::new(epoch), offset });
+            Arc::new(Publication::new(ChannelName::new("a").unwrap(), position, None, None, Body::Data(bytes::Bytes::new())))
+        };
+        let mut state = State::new(Epoch::new(1));
+        state.commit(&terms, &message(1, 1), 0, None);
+        assert_eq!((state.top, state.is_empty()), (1, false));
+        state.begin_epoch(Epoch::new(2));
+        state.commit(&terms, &message(1, 2), 0, None);
+        assert_eq!((state.top, state.is_empty()), (0, true));
     }
 }

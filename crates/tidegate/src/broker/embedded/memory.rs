@@ -39,7 +39,7 @@ pub(super) struct Charged {
 const SAMPLE: usize = 8;
 /// So many messages go at once.
 const EVICTED_AT_ONCE: u64 = 32;
-/// So many times it is tried per publish: each makes room for dozens of messages.
+/// So many times it is tried, and once more for every eight messages that came: each makes room for dozens.
 const TRIES: usize = 16;
 
 impl Memory {
@@ -48,7 +48,8 @@ impl Memory {
         Self {
             on_disk,
             cache: AtomicUsize::new(0),
-            cache_limit: bytes / 2,
+            // What was read from disk lately has a sixteenth.
+            cache_limit: if on_disk { bytes / 16 * 7 } else { bytes / 2 },
             fixed: AtomicUsize::new(0),
             fixed_limit: bytes / 4,
             ids: AtomicUsize::new(0),
@@ -103,9 +104,9 @@ impl Memory {
         self.cache.load(Ordering::Relaxed) as u64
     }
 
-    /// Drops the oldest messages of others until there is room. Call without any channel's lock.
-    pub(super) fn make_room(&self, channels: &Channels, stats: &EmbeddedStats) {
-        for _ in 0..TRIES {
+    /// Drops the oldest messages of others until there is room, after so many came. Call without any channel's lock.
+    pub(super) fn make_room(&self, channels: &Channels, stats: &EmbeddedStats, messages: usize) {
+        for _ in 0..TRIES + messages / 8 {
             let (too_much_cache, full) = (self.cache.load(Ordering::Relaxed) > self.cache_limit, self.is_full());
             if !too_much_cache && !full {
                 return;

@@ -19,6 +19,8 @@
 //! One log for all channels rather than a store with keys: a batch of messages is one write and one fdatasync, and a write that fails
 //! (a full disk) is cut off again, so that the next one can succeed without anything being opened anew. See the module `record` for its bytes.
 
+mod batch;
+mod blocks;
 mod channel;
 mod channels;
 mod cleaner;
@@ -35,13 +37,16 @@ mod recovery;
 mod ring;
 mod settings;
 mod shared;
+mod show;
 mod stats;
 mod store;
 mod sweep;
 mod table;
+mod terms;
 mod view;
 mod writer;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -49,18 +54,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tidegate_core::broker::{
-    BoxFuture, Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sink, Snapshot,
+    BoxFuture, Broker, BrokerError, Durability, Guarantees, HistoryError, Page, PageLimit, Published, Sequence, Sink, Snapshot,
 };
 use tidegate_core::message::{Publish, Since};
 use tidegate_core::{ChannelKind, ChannelName, ChannelRule, Position};
 
-use channel::{Terms, check};
+use blocks::Blocks;
 use files::Files;
 use queue::Gather;
 pub use settings::{Clock, EmbeddedSettings, OpenError};
 use shared::Shared;
+use show::Show;
 pub use stats::EmbeddedStats;
 use sweep::Sweep;
+use terms::{Terms, check};
 use writer::Writer;
 
 /// Time between looks at what has become too old, without a log on disk.
@@ -71,15 +78,20 @@ pub struct Embedded {
     shared: Arc<Shared>,
     /// What readers see of the log on disk.
     files: Option<Arc<ArcSwap<Files>>>,
+    blocks: Arc<Blocks>,
     reads: tokio::sync::Semaphore,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Reads from disk at once. More would only wait for the same disk, and each holds a page in memory.
 const READS: usize = 4;
+/// The part of the memory that keeps what was read from disk: with the default some 10,000 messages, so that subscribers that come
+/// back together need not be close together.
+const BLOCKS_PART: usize = 16;
 
 impl Embedded {
-    /// Opens the log, or begins one. Reads all of it, which takes a second per gigabyte or more: not for an async thread.
+    /// Opens the log, or begins one. Reads all of it, which takes some three seconds for a gigabyte of small messages: not for an async
+    /// thread.
     ///
     /// # Errors
     /// Another process has it open, it is damaged, or the operating system says no.
@@ -96,12 +108,14 @@ impl Embedded {
                 let path = settings.path.clone().ok_or(OpenError::NoPath)?;
                 let (segment_bytes, now_ms) = (settings.segment_bytes.clamp(SEGMENT_MIN, SEGMENT_MAX), settings.clock.now_ms());
                 let shared = Arc::new(Shared::new(settings, stats.clone(), true));
-                let found = |place, record: &record::Record<'_>| shared.found(place, record, now_ms);
+                let mut channels = HashMap::new();
+                let found = |place, record: &record::Record<'_>| shared.found(&mut channels, place, record, now_ms);
                 let (store, generation) = recovery::open(&path, rand::random(), segment_bytes, stats, found)?;
                 shared.channels.begin(store.log, generation);
                 shared.found_all(now_ms);
                 let files = store.files.clone();
-                Self::start(shared, Some(files), |shared| Writer::new(shared, store).run())
+                let show = Show::start(shared.clone()).map_err(|error| OpenError::Io { path: "thread".into(), error })?;
+                Self::start(shared, Some(files), |shared| Writer::new(shared, store, show).run())
             }
         }
     }
@@ -116,7 +130,8 @@ impl Embedded {
             .name("tidegate-log".into())
             .spawn(move || run(closer.0.clone()))
             .map_err(|error| OpenError::Io { path: "thread".into(), error })?;
-        Ok(Self { shared, files, reads: tokio::sync::Semaphore::new(READS), thread: Mutex::new(Some(thread)) })
+        let blocks = Arc::new(Blocks::new(shared.settings.memory_bytes / BLOCKS_PART));
+        Ok(Self { shared, files, blocks, reads: tokio::sync::Semaphore::new(READS), thread: Mutex::new(Some(thread)) })
     }
 
     /// What it has counted.
@@ -136,13 +151,19 @@ impl Embedded {
         }
     }
 
-    async fn publish_checked(&self, rule: &ChannelRule, publish: Publish) -> Result<Published, BrokerError> {
+    async fn publish_checked(
+        &self,
+        sequence: Option<&Arc<Sequence>>,
+        rule: &ChannelRule,
+        publish: Publish,
+    ) -> Result<Published, BrokerError> {
         check(rule.kind, &publish)?;
         let terms = Terms::of(rule);
         let id = publish.message_id.as_deref().map(|id| self.shared.hasher.hash(id));
         match (rule.kind, &self.files) {
-            (ChannelKind::Log | ChannelKind::State, Some(_)) => self.shared.queue.publish(terms, publish, id).await,
+            (ChannelKind::Log | ChannelKind::State, Some(_)) => self.shared.queue.publish(terms, publish, id, sequence).await,
             _ if self.shared.queue.is_closed() => Err(BrokerError::Closed),
+            _ if sequence.is_some_and(|sequence| sequence.is_broken()) => Err(Sequence::refusal()),
             (ChannelKind::Event, _) => self.shared.publish_event(publish, id),
             (ChannelKind::Log | ChannelKind::State, None) => self.shared.publish_in_memory(&terms, publish, id),
         }
@@ -178,7 +199,16 @@ impl Broker for Embedded {
     }
 
     fn publish<'a>(&'a self, rule: &'a ChannelRule, publish: Publish) -> BoxFuture<'a, Result<Published, BrokerError>> {
-        Box::pin(self.publish_checked(rule, publish))
+        Box::pin(self.publish_checked(None, rule, publish))
+    }
+
+    fn publish_in<'a>(
+        &'a self,
+        sequence: &'a Arc<Sequence>,
+        rule: &'a ChannelRule,
+        publish: Publish,
+    ) -> BoxFuture<'a, Result<Published, BrokerError>> {
+        Box::pin(self.publish_checked(Some(sequence), rule, publish))
     }
 
     fn subscribe<'a>(&'a self, rule: &'a ChannelRule, channel: &'a ChannelName) -> BoxFuture<'a, Result<Option<Position>, BrokerError>> {

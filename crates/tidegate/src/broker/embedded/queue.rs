@@ -1,40 +1,48 @@
-//! Publishes on their way to the disk, bounded in bytes: whoever finds no room waits for it, in order.
+//! Publishes on their way to the disk, in the order in which they came. A batch takes so many bytes of them; the rest stays in line.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tidegate_core::Publication;
-use tidegate_core::broker::{BrokerError, Published};
+use tidegate_core::broker::{BrokerError, Published, Sequence};
 use tidegate_core::message::Publish;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use super::channel::Terms;
+use super::terms::Terms;
 
 /// A publish that waits for its answer.
 pub(super) struct Request {
     pub(super) terms: Terms,
     pub(super) publish: Publish,
     pub(super) id: Option<u128>,
-    /// Bytes of room that it takes.
-    pub(super) room: u32,
-    pub(super) answer: oneshot::Sender<Result<Published, BrokerError>>,
+    /// Whose order it stands or falls in.
+    pub(super) sequence: Option<Arc<Sequence>>,
+    pub(super) answer: Answer,
 }
 
-/// The queue to the one thread that writes.
+/// Where a publisher waits.
+pub(super) type Answer = oneshot::Sender<Result<Published, BrokerError>>;
+
+/// The line to the one thread that writes. Each publish in it has a publisher that waits and holds its message anyway, so publishers
+/// bound it; those that have given up are taken out before they are more than the others.
 #[derive(Debug)]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     wake: Condvar,
-    room: Semaphore,
-    all_room: u32,
+    batch_bytes: usize,
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
 struct Inner {
     requests: Vec<Request>,
+    bytes: usize,
+    /// At so many bytes those that have been given up are looked for.
+    purge_at: usize,
     /// The thread sleeps until so many wait.
     wanted: usize,
-    closed: bool,
 }
 
 impl std::fmt::Debug for Inner {
@@ -55,48 +63,58 @@ pub(super) struct Gather {
 const REQUEST_COST: usize = 256;
 
 impl Queue {
-    pub(super) fn new(bytes: usize) -> Self {
-        let all_room = u32::try_from(bytes).unwrap_or(u32::MAX / 2).max(1);
-        Self { inner: Mutex::default(), wake: Condvar::new(), room: Semaphore::new(all_room as usize), all_room }
+    /// A queue whose batches have at most about so many bytes.
+    pub(super) fn new(batch_bytes: usize) -> Self {
+        let inner = Inner { purge_at: batch_bytes, ..Inner::default() };
+        Self { inner: Mutex::new(inner), wake: Condvar::new(), batch_bytes, closed: AtomicBool::new(false) }
     }
 
-    /// Puts a publish in, when there is room, and waits for its answer.
-    pub(super) async fn publish(&self, terms: Terms, publish: Publish, id: Option<u128>) -> Result<Published, BrokerError> {
-        let room = u32::try_from(request_cost(&publish)).unwrap_or(u32::MAX).min(self.all_room);
-        self.room.acquire_many(room).await.map_err(|_| BrokerError::Closed)?.forget();
+    /// Puts a publish in line when first polled, and waits for its answer.
+    pub(super) async fn publish(
+        &self,
+        terms: Terms,
+        publish: Publish,
+        id: Option<u128>,
+        sequence: Option<&Arc<Sequence>>,
+    ) -> Result<Published, BrokerError> {
         let (answer, answered) = oneshot::channel();
-        self.push(Request { terms, publish, id, room, answer })?;
+        self.push(Request { terms, publish, id, sequence: sequence.cloned(), answer })?;
         answered.await.unwrap_or(Err(BrokerError::Closed))
     }
 
     fn push(&self, request: Request) -> Result<(), BrokerError> {
+        let cost = request_cost(&request.publish);
         let mut inner = self.inner.lock();
-        if inner.closed {
+        if self.is_closed() {
             return Err(BrokerError::Closed);
         }
         inner.requests.push(request);
+        inner.bytes += cost;
+        if inner.bytes > inner.purge_at {
+            inner.purge(self.batch_bytes);
+        }
         if inner.requests.len() == inner.wanted {
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// Swaps everything that waits into `taken` (empty), waiting at most so long for the first, and then for as many as the last
-    /// batch had. `false` when it is closed and empty.
+    /// Moves the next batch into `taken` (empty), waiting at most so long for the first, and then for as many as the last batch had.
+    /// `false` when it is closed and empty.
     pub(super) fn take(&self, taken: &mut Vec<Request>, wait: Duration, gather: Gather) -> bool {
         let mut inner = self.inner.lock();
         self.sleep(&mut inner, 1, wait);
         if !inner.requests.is_empty() {
             self.sleep(&mut inner, gather.messages, gather.at_most);
         }
-        std::mem::swap(&mut inner.requests, taken);
-        !(inner.closed && taken.is_empty())
+        inner.take_batch(taken, self.batch_bytes);
+        !(self.is_closed() && taken.is_empty())
     }
 
     fn sleep(&self, inner: &mut MutexGuard<'_, Inner>, wanted: usize, at_most: Duration) {
         let until = Instant::now() + at_most;
         inner.wanted = wanted;
-        while inner.requests.len() < wanted && !inner.closed {
+        while inner.requests.len() < wanted && !self.is_closed() {
             if self.wake.wait_until(inner, until).timed_out() {
                 break;
             }
@@ -109,9 +127,9 @@ impl Queue {
         self.inner.lock().requests.is_empty()
     }
 
-    /// Gives room back.
-    pub(super) fn release(&self, room: usize) {
-        self.room.add_permits(room);
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.inner.lock().requests.len()
     }
 
     /// Drops what waits: its publishers are told that it is closed.
@@ -121,14 +139,54 @@ impl Queue {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.room.is_closed()
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Takes nothing more; what waits is still written.
     pub(super) fn close(&self) {
-        self.inner.lock().closed = true;
-        self.room.close();
+        let _inner = self.inner.lock();
+        self.closed.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+}
+
+impl Inner {
+    fn take_batch(&mut self, taken: &mut Vec<Request>, batch_bytes: usize) {
+        if self.bytes <= batch_bytes {
+            std::mem::swap(&mut self.requests, taken);
+            self.bytes = 0;
+            return;
+        }
+        let (mut count, mut bytes) = (0, 0);
+        while count < self.requests.len() && bytes < batch_bytes {
+            bytes += request_cost(&self.requests[count].publish);
+            count += 1;
+        }
+        taken.extend(self.requests.drain(..count));
+        self.bytes -= bytes;
+    }
+
+    /// Takes out those whose publishers have given up. What follows them in their sequence goes too, once it is its turn.
+    fn purge(&mut self, batch_bytes: usize) {
+        let bytes = &mut self.bytes;
+        self.requests.retain(|request| {
+            let is_wanted = !request.answer.is_closed();
+            if !is_wanted {
+                *bytes -= request_cost(&request.publish);
+                request.break_off();
+            }
+            is_wanted
+        });
+        self.purge_at = batch_bytes.max(2 * self.bytes);
+    }
+}
+
+impl Request {
+    /// Nothing of its sequence may follow.
+    pub(super) fn break_off(&self) {
+        if let Some(sequence) = &self.sequence {
+            sequence.break_off();
+        }
     }
 }
 
@@ -141,4 +199,65 @@ fn request_cost(publish: &Publish) -> usize {
     };
     // Twice: in the queue and in the batch.
     size_of::<Publication>() + REQUEST_COST + 2 * (text(&publish.message_id) + text(&publish.key) + data)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_core::{Body, ChannelKind, ChannelName, Retention};
+
+    use super::*;
+
+    fn request(number: usize, sequence: &Arc<Sequence>) -> (Request, oneshot::Receiver<Result<Published, BrokerError>>) {
+        let (answer, answered) = oneshot::channel();
+        let terms = Terms { kind: ChannelKind::Log, retention: Retention { messages: 1, age: Duration::ZERO, bytes: 1 } };
+        let data = Body::Data(Bytes::from(vec![b'x'; 1000]));
+        let id = Some(number.to_string().into());
+        let publish = Publish { channel: ChannelName::new("a").unwrap(), message_id: id, key: None, body: data };
+        (Request { terms, publish, id: None, sequence: Some(sequence.clone()), answer }, answered)
+    }
+
+    fn numbers(taken: &[Request]) -> Vec<usize> {
+        taken.iter().map(|request| request.publish.message_id.as_ref().unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn more_than_a_batch_goes_in_pieces_and_in_order() {
+        let (queue, sequence) = (Queue::new(10_000), Arc::default());
+        let _waiting: Vec<_> = (0..20)
+            .map(|number| {
+                let (request, answered) = request(number, &sequence);
+                queue.push(request).unwrap();
+                answered
+            })
+            .collect();
+        let (mut all, mut batches) = (Vec::new(), 0);
+        while !queue.is_empty() {
+            let mut taken = Vec::new();
+            assert!(queue.take(&mut taken, Duration::ZERO, Gather::default()));
+            assert!((1..=6).contains(&taken.len()), "{}", taken.len());
+            all.extend(numbers(&taken));
+            batches += 1;
+        }
+        assert_eq!(all, (0..20).collect::<Vec<_>>());
+        assert!(batches >= 4);
+        assert_eq!(queue.inner.lock().bytes, 0);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_bounded_and_breaks_its_sequence() {
+        let (queue, patient, hasty) = (Queue::new(10_000), Arc::default(), Arc::default());
+        let (kept, _waiting) = request(0, &patient);
+        queue.push(kept).unwrap();
+        for number in 1..10_000 {
+            let (request, answered) = request(number, &hasty);
+            queue.push(request).unwrap();
+            drop(answered);
+            assert!(queue.inner.lock().bytes < 30_000);
+        }
+        assert!(hasty.is_broken() && !patient.is_broken());
+        let mut taken = Vec::new();
+        queue.take(&mut taken, Duration::ZERO, Gather::default());
+        assert_eq!(numbers(&taken)[0], 0);
+    }
 }

@@ -4,12 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_core::broker::PageLimit;
 use tidegate_core::{Body, ChannelName, Epoch, Position, Publication};
 
 use super::files::{Place, Reader, damaged};
 use super::groups::GROUP;
-use super::log::{Filling, Stretch};
+use super::log::Stretch;
 use super::record::{Record, RecordKind};
 
 /// Where the wanted records of a stretch are, in the order of their offsets, none missing.
@@ -44,27 +43,15 @@ pub(super) fn places(reader: &mut Reader, stretch: &Stretch) -> io::Result<Vec<P
     Ok(found)
 }
 
-/// The messages of these stretches with their times, as many as the page takes.
-pub(super) fn page(
-    reader: &mut Reader,
-    channel: &ChannelName,
-    stretches: &[Stretch],
-    limit: PageLimit,
-) -> io::Result<Vec<(Arc<Publication>, u64)>> {
-    let (mut filling, mut messages) = (Filling::new(limit), Vec::new());
-    for stretch in stretches {
-        for (place, offset) in places(reader, stretch)?.into_iter().zip(stretch.from..) {
+/// The messages of a stretch with their times.
+pub(super) fn stretch(reader: &mut Reader, channel: &ChannelName, stretch: &Stretch) -> io::Result<Vec<(Arc<Publication>, u64)>> {
+    let places = places(reader, stretch)?.into_iter().zip(stretch.from..);
+    places
+        .map(|(place, offset)| {
             let (publication, time_ms) = message(reader, channel, offset, place)?;
-            if !filling.takes(&publication) {
-                return Ok(messages);
-            }
-            messages.push((Arc::new(publication), time_ms));
-        }
-        if filling.is_full() {
-            break;
-        }
-    }
-    Ok(messages)
+            Ok((Arc::new(publication), time_ms))
+        })
+        .collect()
 }
 
 /// The message at this place, which must be this one.

@@ -28,14 +28,14 @@ impl Embedded {
             let top = Position::start(self.shared.channels.epoch());
             return view::empty_page(top, top, since);
         };
-        if let (PagePlan::Ready(page), _) = self.plan(rule, &channel, since, limit)? {
+        if let Some(page) = self.page_in_memory(self.plan(rule, &channel, since, limit)?.0, name, limit) {
             self.count(&self.shared.stats.cache_hits);
             return Ok(page);
         }
-        self.count(&self.shared.stats.cache_misses);
         let _permit = self.reads.acquire().await.map_err(|_| BrokerError::Closed)?;
         // While waiting for the permit, another reader or a publish may have changed what has to be read.
         let (mut plan, mut files) = self.plan(rule, &channel, since, limit)?;
+        self.count(&self.shared.stats.cache_misses);
         if let PagePlan::Trim(stretch) = plan {
             self.trim(rule, &channel, files, stretch).await?;
             (plan, files) = self.plan(rule, &channel, since, limit)?;
@@ -43,8 +43,12 @@ impl Embedded {
         match plan {
             PagePlan::Ready(page) => Ok(page),
             PagePlan::Log { start, top, stretches } => {
-                let messages = self.on_disk(name, files, move |reader, name| read::page(reader, name, &stretches, limit)).await?;
-                Ok(view::log_page_of(start, top, messages.into_iter().map(|(message, _)| message).collect()))
+                if let Some(messages) = self.blocks.page(name, start.epoch, &stretches, limit) {
+                    return Ok(view::log_page_of(start, top, messages));
+                }
+                let blocks = self.blocks.clone();
+                let read = move |reader: &mut Reader, name: &ChannelName| blocks.read_page(reader, name, start.epoch, &stretches, limit);
+                Ok(view::log_page_of(start, top, self.on_disk(name, files, read).await?))
             }
             PagePlan::Table { start, top, items, more } => Ok(Page { start, messages: self.fetch(name, files, items).await?, top, more }),
             PagePlan::Trim(_) => Err(BrokerError::Unavailable("messages grow old faster than they can be read".into()).into()),
@@ -76,8 +80,19 @@ impl Embedded {
             view::keep_snapshot(&mut state, &snapshot);
             self.shared.memory.settle(&mut state);
         }
-        self.shared.make_room();
+        self.shared.make_room(0);
         Ok(snapshot)
+    }
+
+    /// A page that is in memory.
+    fn page_in_memory(&self, plan: PagePlan, name: &ChannelName, limit: PageLimit) -> Option<Page> {
+        match plan {
+            PagePlan::Ready(page) => Some(page),
+            PagePlan::Log { start, top, stretches } => {
+                Some(view::log_page_of(start, top, self.blocks.page(name, start.epoch, &stretches, limit)?))
+            }
+            PagePlan::Trim(_) | PagePlan::Table { .. } => None,
+        }
     }
 
     /// Plans a page, with the files that its places are in.
@@ -107,8 +122,8 @@ impl Embedded {
     /// Reads the first group of a log to see which of its messages are too old.
     async fn trim(&self, rule: &ChannelRule, channel: &Channel, files: Option<Arc<Files>>, stretch: Stretch) -> Result<(), BrokerError> {
         let before_ms = oldest_ms(rule, self.shared.settings.clock.now_ms());
-        let (epoch, all) = (channel.state.lock().epoch, PageLimit { messages: usize::MAX, bytes: usize::MAX });
-        let messages = self.on_disk(&channel.name, files, move |reader, name| read::page(reader, name, &[stretch], all)).await?;
+        let epoch = channel.state.lock().epoch;
+        let messages = self.on_disk(&channel.name, files, move |reader, name| read::stretch(reader, name, &stretch)).await?;
         let kept = messages.iter().find(|(_, time_ms)| *time_ms >= before_ms);
         let (first, first_ms) = kept.map_or((stretch.to + 1, None), |(message, time_ms)| (message.offset(), Some(*time_ms)));
         let mut state = channel.state.lock();

@@ -1,8 +1,14 @@
 //! Opening the log: every segment is read from its first byte, every record handed on, and the torn end of the last one cut off.
+//!
+//! There is no second file that says what is in a segment: it could be older than the segment, and everything would have to be read
+//! to know. A thread reads the next segment while one is taken in, each record is checked once, and so it goes as fast as memory.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use arc_swap::ArcSwap;
 
@@ -26,25 +32,21 @@ pub(super) fn open(
 ) -> Result<(Store, u64), OpenError> {
     fs::create_dir_all(directory).map_err(OpenError::io(directory))?;
     let lock = lock(directory)?;
-    let mut scan = Scan { log: None, sequence: None, generation: 0 };
-    let (mut files, mut active, mut disk_bytes) = (Files::default(), None, 0);
     let mut paths = segments(directory).map_err(OpenError::io(directory))?;
     drop_unborn(&mut paths)?;
-    for (index, (number, path)) in paths.iter().enumerate() {
-        if index > 0 && paths[index - 1].0 + 1 != *number {
-            return Err(damaged(path, 0, "the file before it is missing"));
-        }
-        let bytes = fs::read(path).map_err(OpenError::io(path))?;
-        let len = scan.segment(path, *number, &bytes, index + 1 == paths.len(), &mut found)?;
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
-        if (len as usize) < bytes.len() {
-            cut(&file, len).map_err(OpenError::io(path))?;
-        }
-        let file = Arc::new(file);
-        disk_bytes += u64::from(len);
-        files.0.insert(*number, file.clone());
-        active = Some(Active { number: *number, file, len, torn: false });
+    if let Some(gap) = paths.windows(2).find(|pair| pair[0].0 + 1 != pair[1].0) {
+        return Err(damaged(&gap[1].1, 0, "the file before it is missing"));
     }
+    let mut scan = Scan::default();
+    let mut found_files = Found::default();
+    thread::scope(|scope| {
+        // Without a place in between: two segments are in memory, the one that is taken in and the one that is read.
+        let (read, contents) = sync_channel(0);
+        let in_order = &paths;
+        scope.spawn(move || in_order.iter().all(|(_, path)| read.send(fs::read(path)).is_ok()));
+        found_files.take_in(&paths, &contents, &mut scan, &mut found)
+    })?;
+    let Found { files, active, disk_bytes } = found_files;
     stats.disk_bytes.store(disk_bytes, std::sync::atomic::Ordering::Relaxed);
     let store = Store {
         directory: directory.to_owned(),
@@ -59,18 +61,53 @@ pub(super) fn open(
     Ok((store, scan.generation))
 }
 
+/// What the directory holds.
+#[derive(Default)]
+struct Found {
+    files: Files,
+    active: Option<Active>,
+    disk_bytes: u64,
+}
+
+impl Found {
+    fn take_in(
+        &mut self,
+        paths: &[(u32, PathBuf)],
+        contents: &Receiver<io::Result<Vec<u8>>>,
+        scan: &mut Scan,
+        found: &mut impl FnMut(Place, &Record<'_>),
+    ) -> Result<(), OpenError> {
+        for (index, (number, path)) in paths.iter().enumerate() {
+            let bytes = contents.recv().map_err(io::Error::other).flatten().map_err(OpenError::io(path))?;
+            let len = scan.segment(path, *number, &bytes, index + 1 == paths.len(), found)?;
+            let file = OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
+            if (len as usize) < bytes.len() {
+                cut(&file, len).map_err(OpenError::io(path))?;
+            }
+            let file = Arc::new(file);
+            self.disk_bytes += u64::from(len);
+            self.files.0.insert(*number, file.clone());
+            self.active = Some(Active { number: *number, file, len, torn: false });
+        }
+        Ok(())
+    }
+}
+
 /// A crash while a segment was begun leaves it without its header, and nothing was in it then.
-fn drop_unborn(paths: &mut Vec<(u32, std::path::PathBuf)>) -> Result<(), OpenError> {
+fn drop_unborn(paths: &mut Vec<(u32, PathBuf)>) -> Result<(), OpenError> {
     let Some((_, path)) = paths.last() else { return Ok(()) };
+    if fs::metadata(path).map_err(OpenError::io(path))?.len() > SEGMENT_HEADER as u64 {
+        return Ok(());
+    }
     let bytes = fs::read(path).map_err(OpenError::io(path))?;
-    if bytes.len() <= SEGMENT_HEADER && SegmentHeader::decode(&bytes).is_none() {
+    if SegmentHeader::decode(&bytes).is_none() {
         fs::remove_file(path).map_err(OpenError::io(path))?;
         paths.pop();
     }
     Ok(())
 }
 
-fn cut(file: &File, len: u32) -> std::io::Result<()> {
+fn cut(file: &File, len: u32) -> io::Result<()> {
     file.set_len(u64::from(len))?;
     file.sync_all()
 }
@@ -79,6 +116,7 @@ fn damaged(file: &Path, at: usize, problem: &'static str) -> OpenError {
     OpenError::Damaged { file: file.to_owned(), at: at as u64, problem }
 }
 
+#[derive(Default)]
 struct Scan {
     log: Option<u64>,
     sequence: Option<u64>,
@@ -103,12 +141,12 @@ impl Scan {
             return Err(damaged(path, 0, "it belongs to another log"));
         }
         self.generation = self.generation.max(header.generation);
-        let mut at = SEGMENT_HEADER;
+        let (mut at, mut records) = (SEGMENT_HEADER, Vec::new());
         while at < bytes.len() {
-            match self.batch(path, at, bytes)? {
-                Some(batch) => {
-                    self.records(Place { segment: number, at: (at + BATCH_HEADER) as u32 }, batch, found);
-                    at += BATCH_HEADER + batch.len();
+            match self.batch(path, at, bytes, &mut records)? {
+                Some(len) => {
+                    self.hand_on(Place { segment: number, at: (at + BATCH_HEADER) as u32 }, &records, found);
+                    at += BATCH_HEADER + len;
                 }
                 None if last && !self.was_synced(&bytes[at + 1..]) => break,
                 None => return Err(damaged(path, at, "a batch that had been synced is broken")),
@@ -117,35 +155,35 @@ impl Scan {
         u32::try_from(at).map_err(|_| damaged(path, at, "it is larger than a segment can be"))
     }
 
-    /// The records' bytes of the batch at this place, if it is whole and sound.
-    fn batch<'b>(&mut self, path: &Path, at: usize, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, OpenError> {
+    /// Reads the records of the batch at this place and gives their length, if it is whole and sound.
+    fn batch<'b>(&mut self, path: &Path, at: usize, bytes: &'b [u8], records: &mut Vec<Record<'b>>) -> Result<Option<usize>, OpenError> {
+        records.clear();
         let Some(header) = BatchHeader::decode(&bytes[at..]) else { return Ok(None) };
         if self.sequence.is_some_and(|last| header.sequence != last + 1) {
             return Err(damaged(path, at, "a batch is missing before it"));
         }
         let start = at + BATCH_HEADER;
-        let Some(records) = bytes.get(start..start + header.bytes as usize) else { return Ok(None) };
-        let (mut rest, mut count) = (records, 0);
+        let Some(batch) = bytes.get(start..start + header.bytes as usize) else { return Ok(None) };
+        let mut rest = batch;
         while !rest.is_empty() {
             let Some(record) = Record::decode(rest) else { return Ok(None) };
             rest = &rest[record.len()..];
-            count += 1;
+            records.push(record);
         }
-        if count != header.records {
+        if records.len() as u64 != u64::from(header.records) {
             return Ok(None);
         }
         self.sequence = Some(header.sequence);
-        Ok(Some(records))
+        Ok(Some(batch.len()))
     }
 
-    fn records(&mut self, mut place: Place, mut bytes: &[u8], found: &mut impl FnMut(Place, &Record<'_>)) {
-        while let Some(record) = Record::decode(bytes) {
+    fn hand_on(&mut self, mut place: Place, records: &[Record<'_>], found: &mut impl FnMut(Place, &Record<'_>)) {
+        for record in records {
             if record.kind == RecordKind::Generation {
                 self.generation = self.generation.max(record.offset);
             }
-            found(place, &record);
+            found(place, record);
             place = place.plus(record.len() as u32);
-            bytes = &bytes[record.len()..];
         }
     }
 

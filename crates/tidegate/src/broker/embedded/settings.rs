@@ -15,8 +15,9 @@ pub struct EmbeddedSettings {
     /// [`Durability::Fsync`] needs a `path`, [`Durability::Memory`] ignores it. There is no bus here.
     pub durability: Durability,
     /// What all channels together may take in bytes. Half of it caches recent messages (or is all there is of them, without a log on
-    /// disk), a quarter indexes (on disk: 2 bytes a message, so 64 MiB index 8 million; keys of `state` channels), an eighth remembers
-    /// message ids, an eighth is for publishes on their way to the disk.
+    /// disk; with one, an eighth of that half is for what was read back lately), a quarter indexes (on disk: 2 bytes a message, so
+    /// 64 MiB index 8 million; keys of `state` channels), an eighth remembers message ids, an eighth is for publishes on their way to
+    /// the disk.
     pub memory_bytes: usize,
     /// How long message ids are remembered. Longer than any publisher retries (`tidegate publish` gives up after 60 s).
     pub dedup_window: Duration,

@@ -1,5 +1,6 @@
 //! What the broker's doors and its thread have in common: the channels, their memory, and the sink.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::MutexGuard;
@@ -7,7 +8,7 @@ use tidegate_core::broker::{BrokerError, Published, Sink};
 use tidegate_core::message::Publish;
 use tidegate_core::{ChannelName, Position, Publication};
 
-use super::channel::{Channel, State, Terms, Verdict};
+use super::channel::{Channel, State, Verdict};
 use super::channels::Channels;
 use super::dedup::IdHasher;
 use super::files::Place;
@@ -16,6 +17,7 @@ use super::queue::Queue;
 use super::record::{Record, RecordKind};
 use super::settings::EmbeddedSettings;
 use super::stats::EmbeddedStats;
+use super::terms::Terms;
 
 /// Everything but the store.
 pub(super) struct Shared {
@@ -34,18 +36,23 @@ impl Shared {
             channels: Channels::new(settings.channels),
             memory: Memory::new(&settings, on_disk),
             hasher: IdHasher::default(),
-            queue: Queue::new(settings.memory_bytes / 8),
+            // Two batches are under way at once: an eighth together.
+            queue: Queue::new(settings.memory_bytes / 16),
             stats,
             sink: OnceLock::new(),
             settings,
         }
     }
 
-    /// Takes in a record that was found when the log was opened.
-    pub(super) fn found(&self, place: Place, record: &Record<'_>, now_ms: u64) {
-        // The writer made the name from a channel's, and it is never refused: restoring knows no limit.
-        let Ok(name) = ChannelName::new(record.channel) else { return };
-        let Ok(channel) = self.channels.get_or_restore(&name) else { return };
+    /// Takes in a record that was found when the log was opened; `known` are the channels found so far.
+    pub(super) fn found(&self, known: &mut HashMap<Box<str>, Arc<Channel>>, place: Place, record: &Record<'_>, now_ms: u64) {
+        if !known.contains_key(record.channel) {
+            // The writer made the name from a channel's, and it is never refused: restoring knows no limit.
+            let Ok(name) = ChannelName::new(record.channel) else { return };
+            let Ok(channel) = self.channels.get_or_restore(&name) else { return };
+            known.insert(record.channel.into(), channel);
+        }
+        let Some(channel) = known.get(record.channel) else { return };
         let mut state = channel.state.lock();
         state.found(place, record);
         if let Some(id) = record.id
@@ -69,7 +76,7 @@ impl Shared {
             self.memory.settle(&mut state);
             EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);
         });
-        self.make_room();
+        self.make_room(0);
     }
 
     /// Locks the channel and gives a message its offset, unless it is a repeat or refused.
@@ -145,7 +152,7 @@ impl Shared {
             self.commit(&channel, terms, &publication, time_ms, None);
             drop(order);
             EmbeddedStats::count(&self.stats.appends, 1);
-            self.make_room();
+            self.make_room(1);
             return Ok(Published { position, duplicate: false });
         }
     }
@@ -199,9 +206,9 @@ impl Shared {
         (now_ms.saturating_sub(window_ms), self.memory.ids_for(state.dedup.len(), self.settings.dedup_messages.saturating_sub(1)))
     }
 
-    /// Lets go of messages until memory is within its bounds.
-    pub(super) fn make_room(&self) {
-        self.memory.make_room(&self.channels, &self.stats);
+    /// Lets go of messages until memory is within its bounds, after so many came.
+    pub(super) fn make_room(&self, messages: usize) {
+        self.memory.make_room(&self.channels, &self.stats, messages);
     }
 
     /// The log is gone: every channel begins another epoch, and subscribers are told where.

@@ -24,7 +24,7 @@ impl Sweep {
         for channel in &some {
             look(shared, channel, now_ms);
         }
-        shared.make_room();
+        shared.make_room(0);
         let stats = &shared.stats;
         stats.channels.store(shared.channels.len() as u64, std::sync::atomic::Ordering::Relaxed);
         stats.cache_bytes.store(shared.memory.cache_bytes(), std::sync::atomic::Ordering::Relaxed);

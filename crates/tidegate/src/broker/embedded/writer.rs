@@ -1,29 +1,34 @@
 //! The one thread that writes the log: gathers what waits into a batch, syncs it, and only then shows it to anybody.
+//!
+//! While as much waits as a large batch has, that batch is shown by a second thread during the sync of the next. Everything else has
+//! the log to itself: whatever looks at channels as a whole (a failure, cleaning, sweeping) waits for that thread first.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::broker::{BrokerError, Published};
-use tidegate_core::{Body, ChannelKind, Position, Publication};
-use tokio::sync::oneshot;
+use tidegate_core::broker::{BrokerError, Published, Sequence};
+use tidegate_core::{Position, Publication};
 
-use super::channel::{Channel, Terms, Verdict};
+use super::batch::{Batch, Given, Repeat, record, refuse};
+use super::channel::{Channel, Verdict};
 use super::cleaner::{self, Cleaner, Moves};
 use super::files::Place;
 use super::queue::{Gather, Request};
 use super::record::{BATCH_HEADER, Record, RecordKind};
 use super::shared::Shared;
+use super::show::Show;
 use super::stats::EmbeddedStats;
 use super::store::Store;
 use super::sweep::Sweep;
-
-type Answer = oneshot::Sender<Result<Published, BrokerError>>;
 
 /// Time between looks at what has become too old.
 const TICK: Duration = Duration::from_millis(500);
 /// The part of a sync's time that is spent on gathering the next batch, at most.
 const GATHER_PART: u32 = 8;
+/// A batch of at least so many messages is shown by the second thread, where as many wait for the next. Smaller ones cost less than the
+/// change of threads; and publishers who all wait for this batch make the next one whole when they are answered first.
+const SHOWN_ASIDE: usize = 128;
 /// A buffer that one large batch made larger than this is not kept.
 const BUFFER_KEPT: usize = 1024 * 1024;
 
@@ -39,27 +44,7 @@ pub(super) struct Writer {
     /// The last write failed: nothing is moved until one succeeds, and space is worth more.
     failing: bool,
     gather: Gather,
-}
-
-/// A message that was given its offset and is in the batch.
-struct Given {
-    channel: Arc<Channel>,
-    terms: Terms,
-    publication: Publication,
-    id: Option<u128>,
-    time_ms: u64,
-    place: Place,
-    link: u64,
-    answer: Answer,
-}
-
-/// A batch while it is made.
-#[derive(Default)]
-struct Batch {
-    given: Vec<Given>,
-    /// Repeats of messages in this very batch.
-    repeats: Vec<(Answer, Published)>,
-    records: usize,
+    show: Show,
 }
 
 /// What became of a request.
@@ -69,9 +54,10 @@ enum Outcome {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Store) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: Store, show: Show) -> Self {
         let generation = shared.channels.generation();
         Self {
+            show,
             shared,
             store,
             cleaner: Cleaner::default(),
@@ -85,23 +71,31 @@ impl Writer {
 
     /// Runs until the queue is closed and empty.
     pub(super) fn run(mut self) {
+        if let Err(error) = self.write_all() {
+            tracing::error!(%error, "the log is closed");
+        }
+    }
+
+    /// # Errors
+    /// The thread that shows has ended, and so nothing can be acknowledged any more.
+    fn write_all(&mut self) -> io::Result<()> {
         let (mut requests, mut swept) = (Vec::new(), Instant::now());
         while self.shared.queue.take(&mut requests, TICK, self.gather) {
-            let room = requests.iter().map(|request| request.room as usize).sum();
             if !requests.is_empty() || self.wants_batch() {
-                self.batch(&mut requests);
+                self.batch(&mut requests)?;
             }
-            self.shared.queue.release(room);
             if swept.elapsed() >= TICK {
+                self.show.wait()?;
                 self.sweep.step(&self.shared);
                 swept = Instant::now();
             }
             while self.shared.queue.is_empty() && !self.failing && cleaner::is_worth_it(&self.store, &self.shared.memory, false) {
-                if !self.batch(&mut requests) {
+                if !self.batch(&mut requests)? {
                     break;
                 }
             }
         }
+        self.show.wait()
     }
 
     fn wants_batch(&self) -> bool {
@@ -109,10 +103,11 @@ impl Writer {
     }
 
     /// Writes what was asked for and a step of cleaning. Says whether it could.
-    fn batch(&mut self, requests: &mut Vec<Request>) -> bool {
+    fn batch(&mut self, requests: &mut Vec<Request>) -> io::Result<bool> {
         match self.begin() {
             Ok(start) => {
                 let mut batch = Batch::default();
+                batch.given.reserve(requests.len());
                 for request in requests.drain(..) {
                     self.give(&mut batch, request, start);
                 }
@@ -120,14 +115,16 @@ impl Writer {
             }
             Err(error) => {
                 let error = self.failed(&error);
-                requests.drain(..).for_each(|request| drop(request.answer.send(Err(error.clone()))));
-                false
+                requests.drain(..).for_each(|request| refuse(request.answer, request.sequence.as_ref(), &error));
+                Ok(false)
             }
         }
     }
 
     fn begin(&mut self) -> io::Result<Place> {
         if !self.store.is_there() {
+            // What is shown now is of the log that is gone, and must not come after that is told.
+            self.show.wait()?;
             self.start_over()?;
         }
         let start = self.store.prepare(self.shared.channels.generation())?;
@@ -148,20 +145,25 @@ impl Writer {
 
     /// Gives a message its offset and puts it into the batch, or answers at once what can be.
     fn give(&mut self, batch: &mut Batch, request: Request, start: Place) {
+        if request.sequence.as_ref().is_some_and(|sequence| sequence.is_broken()) {
+            request.answer.send(Err(Sequence::refusal())).ok();
+            return;
+        }
         match self.try_give(batch, &request, start) {
             Ok(Outcome::Given { channel, position, time_ms, place, link }) => {
-                let Request { terms, publish, id, answer, .. } = request;
+                let Request { terms, publish, id, sequence, answer } = request;
                 let publication = Publication::new(channel.name.clone(), Some(position), publish.message_id, publish.key, publish.body);
                 record(&terms, &publication, time_ms, link).encode(&mut self.batch);
                 batch.records += 1;
-                batch.given.push(Given { channel, terms, publication, id, time_ms, place, link, answer });
+                let publication = Arc::new(publication);
+                batch.given.push(Given { channel, terms, publication, id, sequence, time_ms, place, link, answer });
             }
             Ok(Outcome::Repeat { published, shown }) => {
                 EmbeddedStats::count(&self.shared.stats.duplicates, 1);
                 if shown {
                     request.answer.send(Ok(published)).ok();
                 } else {
-                    batch.repeats.push((request.answer, published));
+                    batch.repeats.push(Repeat { answer: request.answer, published, sequence: request.sequence });
                 }
             }
             Err(error) => drop(request.answer.send(Err(error))),
@@ -191,21 +193,22 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, mut batch: Batch, start: Place) -> bool {
+    fn write(&mut self, mut batch: Batch, start: Place) -> io::Result<bool> {
         let generation = self.shared.channels.generation();
         if generation != self.generation {
             generation_record(generation).encode(&mut self.batch);
             batch.records += 1;
         }
-        let moves = self.moves(start, batch.given.is_empty());
+        let moves = self.moves(start, batch.given.is_empty())?;
         let records = batch.records + moves.as_ref().map_or(0, |moves| moves.records);
         if records > 0 {
             match self.store.append(&mut self.batch, records) {
                 Ok(took) => self.gather = Gather { messages: batch.given.len(), at_most: took / GATHER_PART },
                 Err(error) => {
                     let error = self.failed(&error);
-                    self.take_back(batch, &error);
-                    return false;
+                    self.show.wait()?;
+                    batch.take_back(&self.shared, &error);
+                    return Ok(false);
                 }
             }
         }
@@ -213,57 +216,34 @@ impl Writer {
         if self.batch.capacity() > BUFFER_KEPT {
             self.batch = Vec::new();
         }
-        self.show(batch);
-        moves.is_none_or(|moves| self.moved(moves))
+        self.show.wait()?;
+        if moves.is_none() && self.shared.queue.len() >= batch.given.len().max(SHOWN_ASIDE) {
+            self.show.begin(batch)?;
+            return Ok(true);
+        }
+        batch.show(&self.shared);
+        Ok(moves.is_none_or(|moves| self.moved(moves)))
     }
 
     /// What a step of cleaning adds to the batch, where it is time for one.
-    fn moves(&mut self, start: Place, nothing_else: bool) -> Option<Moves> {
+    fn moves(&mut self, start: Place, nothing_else: bool) -> io::Result<Option<Moves>> {
         if !cleaner::is_worth_it(&self.store, &self.shared.memory, self.failing) || (self.failing && !nothing_else) {
-            return None;
+            return Ok(None);
         }
+        self.show.wait()?;
         let before = self.batch.len();
         let step = self.cleaner.step(&self.store, &self.shared.channels, &mut self.batch, start);
         EmbeddedStats::count(&self.shared.stats.bytes_moved, (self.batch.len() - before) as u64);
-        step.unwrap_or_else(|error| {
+        Ok(step.unwrap_or_else(|error| {
             self.batch.truncate(before);
             self.failed(&error);
             None
-        })
+        }))
     }
 
     fn moved(&mut self, moves: Moves) -> bool {
         let Some(segment) = self.cleaner.done(moves, &self.shared.memory) else { return true };
         self.store.drop_oldest(segment).inspect_err(|error| drop(self.failed(error))).is_ok()
-    }
-
-    /// Makes everything in a synced batch visible, in order.
-    fn show(&self, batch: Batch) {
-        EmbeddedStats::count(&self.shared.stats.appends, batch.given.len() as u64);
-        for Given { channel, terms, publication, time_ms, place, link, answer, .. } in batch.given {
-            let publication = Arc::new(publication);
-            let written = record(&terms, &publication, time_ms, link);
-            self.shared.commit(&channel, &terms, &publication, time_ms, Some((place, written)));
-            answer.send(Ok(Published { position: publication.position, duplicate: false })).ok();
-        }
-        for (answer, published) in batch.repeats {
-            answer.send(Ok(published)).ok();
-        }
-        self.shared.make_room();
-    }
-
-    /// Nothing in the batch counts: offsets and ids are free again.
-    fn take_back(&self, batch: Batch, error: &BrokerError) {
-        for given in batch.given.into_iter().rev() {
-            let mut state = given.channel.state.lock();
-            state.take_back(given.id);
-            self.shared.memory.settle(&mut state);
-            drop(state);
-            given.answer.send(Err(error.clone())).ok();
-        }
-        for (answer, _) in batch.repeats {
-            answer.send(Err(error.clone())).ok();
-        }
     }
 
     fn failed(&mut self, error: &io::Error) -> BrokerError {
@@ -273,27 +253,6 @@ impl Writer {
         }
         self.failing = true;
         BrokerError::Unavailable(format!("the log in {} can't be written: {error}", self.store.directory.display()).into())
-    }
-}
-
-fn record<'a>(terms: &Terms, publication: &'a Publication, time_ms: u64, link: u64) -> Record<'a> {
-    let (kind, data): (_, &[u8]) = match &publication.body {
-        Body::Deleted => (RecordKind::Deletion, &[]),
-        Body::Data(data) if terms.kind == ChannelKind::State => (RecordKind::Value, data),
-        Body::Data(data) => (RecordKind::Log, data),
-    };
-    Record {
-        kind,
-        moved: false,
-        keep_s: u32::try_from(terms.retention.age.as_secs()).unwrap_or(u32::MAX),
-        epoch: publication.position.map_or(0, |position| position.epoch.as_u64()),
-        offset: publication.offset(),
-        time_ms,
-        link,
-        channel: publication.channel.as_str(),
-        id: publication.id.as_deref(),
-        key: publication.key.as_deref(),
-        data,
     }
 }
 
