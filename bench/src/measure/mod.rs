@@ -12,7 +12,9 @@ pub mod fanout;
 pub mod floor;
 pub mod handshake;
 pub mod idle;
+pub mod inbound;
 pub mod kernel;
+pub mod leave;
 pub mod stall;
 pub mod traffic;
 
