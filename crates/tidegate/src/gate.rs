@@ -173,7 +173,7 @@ impl Gate {
     }
 
     /// The same with the endpoint of the Tidegate protocol on this path, which the router must not have. A usual upgrade request
-    /// for it never meets the HTTP server, and costs about half.
+    /// for it never meets the HTTP server.
     pub async fn serve_at(&self, path: &str, listener: Listener, app: Router) {
         let direct = Direct { path: path.into(), hub: Arc::clone(&self.hub) };
         listener.serve(app.route(path, self.route()), Some(direct), Arc::clone(&self.hub.metrics)).await;
