@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::measure::traffic::Pace;
-use bench::measure::{drain, fanout, floor, handshake, idle, kernel, replay, stall};
+use bench::measure::{drain, fanout, floor, handshake, idle, inbound, kernel, leave, replay, stall};
 use bench::report::Report;
 use bench::target::{Publishing, parse_url};
 use bench::{Process, Target};
@@ -145,6 +145,16 @@ enum Measure {
         #[arg(long, default_value_t = 10.0)]
         seconds: f64,
     },
+    /// Messages from clients, each understood and answered.
+    Inbound {
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
+        /// Unanswered messages on each.
+        #[arg(long, default_value_t = 1)]
+        in_flight: usize,
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+    },
     /// Bytes that hide in the kernel from a server whose reader stopped.
     Kernel {
         #[arg(long, default_value_t = 1024)]
@@ -181,6 +191,16 @@ enum Measure {
         resumers: usize,
         #[arg(long)]
         messages: usize,
+    },
+    /// Very many are cut at once: what the others notice.
+    Leave {
+        #[arg(long, default_value_t = 10_000)]
+        leaving: usize,
+        #[arg(long, default_value_t = 100)]
+        staying: usize,
+        /// Seconds before.
+        #[arg(long, default_value_t = 4.0)]
+        seconds: f64,
     },
     /// SIGTERM, with some clients that don't answer. Ends the server.
     Drain {
@@ -224,12 +244,14 @@ fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Op
             stall::report(what, &stall::run(target, process, what)?)
         }
         Measure::Handshake { concurrent, seconds: time } => handshake::run(target, process, concurrent, seconds(time))?,
+        Measure::Inbound { connections, in_flight, seconds: time } => inbound::run(target, process, connections, in_flight, seconds(time))?,
         Measure::Kernel { pad, rate, seconds: time } => kernel::run(target, pad, rate, seconds(time))?,
         Measure::Replay { subscribers, rate, resumers, messages, history, pad, seconds: time } => {
             let what = replay::Replay { subscribers, per_second: rate, resumers, messages, history, pad, time: seconds(time) };
             replay::run(target, process, &what)?
         }
         Measure::Resumers { resumers, messages } => return replay::resume(target, resumers, messages).map(|()| None),
+        Measure::Leave { leaving, staying, seconds: time } => leave::run(target, process, leaving, staying, seconds(time))?,
         Measure::Drain { connections, unresponsive, seconds: time } => {
             drain::report(connections, &drain::run(target, process, connections, unresponsive, seconds(time))?)
         }

@@ -95,11 +95,8 @@ impl Gateway {
         let asked = Arc::new(Notify::new());
         let departure = Departure::listen(Arc::clone(&asked))?;
         let api = Api::new(gate.clone(), api::Settings::of(&config), asked);
-        let mut app = Router::new().route(&config.public.path, gate.route());
-        if purpose == Purpose::Dev {
-            app = app.merge(page::routes());
-        }
-        tokio::spawn(serve_public(gate.clone(), public, app));
+        let app = if purpose == Purpose::Dev { page::routes() } else { Router::new() };
+        tokio::spawn(serve_public(gate.clone(), config.public.path.clone(), public, app));
         tokio::spawn(api::serve(internal, api.clone()));
 
         tracing::info!(public = %config.public.listen, internal = %config.internal.listen, node = %gate.config().session.node, "listening");
@@ -140,8 +137,8 @@ pub(crate) fn gate_settings(config: &Config, purpose: &Purpose) -> tidegate::Con
     settings
 }
 
-async fn serve_public(gate: Gate, listener: Listener, app: Router) {
-    gate.serve(listener, app).await;
+async fn serve_public(gate: Gate, path: String, listener: Listener, app: Router) {
+    gate.serve_at(&path, listener, app).await;
 }
 
 fn certificate(files: &Certificate) -> Result<Tls, tidegate::TlsError> {

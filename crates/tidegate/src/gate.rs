@@ -21,7 +21,7 @@ use crate::connection::{ConnectionId, RawSocket};
 use crate::connections::{ConnectionFilter, ConnectionPage, Connections, MAX_PAGE};
 use crate::drain::{Drained, Lifecycle, Phase};
 use crate::hub::{FanOut, Hub, Lines, Replay, Subscribing, shed_when_over};
-use crate::listener::Listener;
+use crate::listener::{Direct, Listener};
 use crate::metrics::Metrics;
 use crate::publish::{PublishError, Publisher};
 use crate::request::HandleRequest;
@@ -171,7 +171,14 @@ impl Gate {
 
     /// Serves a router with the gate's own accept loop until the future is dropped; open connections are not concerned.
     pub async fn serve(&self, listener: Listener, app: Router) {
-        listener.serve(app, Arc::clone(&self.hub.metrics)).await;
+        listener.serve(app, None, Arc::clone(&self.hub.metrics)).await;
+    }
+
+    /// The same with the endpoint of the Tidegate protocol on this path, which the router must not have. A usual upgrade request
+    /// for it never meets the HTTP server.
+    pub async fn serve_at(&self, path: &str, listener: Listener, app: Router) {
+        let direct = Direct { path: path.into(), hub: Arc::clone(&self.hub) };
+        listener.serve(app.route(path, self.route()), Some(direct), Arc::clone(&self.hub.metrics)).await;
     }
 }
 

@@ -21,10 +21,22 @@ fn request(method: &str, version: &str, fields: &str) -> String {
     format!("{method} / HTTP/{version}\r\nHost: localhost\r\n{fields}\r\n")
 }
 
+fn anonymous() -> Anonymous {
+    Anonymous::new(Grants { subscribe: vec![Pattern::new("a").unwrap()], ..Grants::default() })
+}
+
+/// On a router's path and on the path that needs no HTTP server: nobody can tell them apart.
 #[tokio::test]
 async fn statuses_are_those_of_the_protocol() {
+    for path in ["/", "/ws"] {
+        statuses_on(path).await;
+    }
+}
+
+async fn statuses_on(path: &str) {
     let origins = Origins::new(vec![Origin::parse("https://app.example.com").unwrap()]);
-    let rig = Rig::echo(Config { origins, ..Config::default() }).await;
+    let gate = Gate::builder(Config { origins, ..Config::default() }).authenticate(anonymous());
+    let rig = Rig::start(gate.build().await.unwrap()).await;
     let good = format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n");
     let no_key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
     for (what, status, text) in [
@@ -50,8 +62,12 @@ async fn statuses_are_those_of_the_protocol() {
         ("null origin", 403, request("GET", "1.1", &format!("{good}Origin: null\r\n"))),
         ("5,000 fields", 431, request("GET", "1.1", &(0..5000).map(|n| format!("X-{n}: 1\r\n")).collect::<String>())),
         ("1 MB field", 431, request("GET", "1.1", &format!("X: {}\r\n", "a".repeat(1 << 20)))),
+        ("a body", 101, request("GET", "1.1", &format!("{good}Content-Length: 0\r\n"))),
+        ("no HTTP", 400, request("GET", "1.1", &format!("{good}no field\r\n"))),
         ("another path", 404, request("GET", "1.1", &good).replace("GET /", "GET /nowhere")),
     ] {
+        let text = text.replacen(" / ", &format!(" {path} "), 1);
+        let what = format!("{what} on {path}");
         let head = answer(&rig, &text).await;
         assert_eq!(head.split(' ').nth(1), Some(&*status.to_string()), "{what}: {head}");
         let head = head.to_ascii_lowercase();
@@ -70,13 +86,19 @@ async fn statuses_are_those_of_the_protocol() {
 #[tokio::test]
 async fn refusals_say_why_in_json_and_end_the_connection() {
     let rig = Rig::echo(Config::default()).await;
-    let mut peer = Peer::open(rig.address).await;
-    peer.send(handshake("/", "Origin: https://evil.io\r\n").as_bytes()).await;
-    peer.send(handshake("/", "").as_bytes()).await;
-    let head = peer.head().await;
-    assert!(head.starts_with("HTTP/1.1 403") && head.contains("content-type: application/json"), "{head}");
-    let body = peer.rest().await;
-    assert_eq!(body, r#"{"code":"origin","message":"this origin may not connect","retry_after_ms":null}"#, "and no answer to the second");
+    for path in ["/", "/ws"] {
+        let mut peer = Peer::open(rig.address).await;
+        let evil = handshake(path, "Origin: https://evil.io\r\n");
+        peer.send(format!("{evil}{}", handshake(path, "")).as_bytes()).await;
+        let head = peer.head().await;
+        assert!(head.starts_with("HTTP/1.1 403") && head.contains("content-type: application/json"), "{head}");
+        let body = peer.rest().await;
+        assert_eq!(
+            body, r#"{"code":"origin","message":"this origin may not connect","retry_after_ms":null}"#,
+            "and no answer to the second"
+        );
+    }
+    assert_eq!(rig.metric("tidegate_upgrade_refused_total{reason=\"origin\"}"), 2.0, "each is counted once");
 }
 
 #[tokio::test]
@@ -153,22 +175,33 @@ async fn one_deadline_for_the_whole_handshake_however_it_is_dripped() {
 
 #[tokio::test]
 async fn an_honest_slow_client_gets_in() {
-    let rig = Rig::echo(Config::default()).await;
-    let mut peer = Peer::open(rig.address).await;
-    for byte in handshake("/", &format!("X: {}\r\n", "a".repeat(6000))).as_bytes() {
-        peer.send(&[*byte]).await;
+    let rig = Rig::start(Gate::builder(Config::default()).authenticate(anonymous()).build().await.unwrap()).await;
+    for path in ["/", "/ws"] {
+        let mut peer = Peer::open(rig.address).await;
+        for byte in handshake(path, &format!("X: {}\r\n", "a".repeat(6000))).as_bytes() {
+            peer.send(&[*byte]).await;
+        }
+        assert!(peer.head().await.starts_with("HTTP/1.1 101"), "{path}");
     }
-    assert!(peer.head().await.starts_with("HTTP/1.1 101"));
 }
 
 #[tokio::test]
 async fn frames_sent_with_the_request_are_not_lost() {
-    let rig = Rig::echo(Config::default()).await;
-    let mut peer = Peer::open(rig.address).await;
-    let early = [handshake("/", "").into_bytes(), rig::frame(0x81, b"early")].concat();
-    peer.send(&early).await;
-    assert!(peer.head().await.starts_with("HTTP/1.1 101"));
-    assert_eq!(peer.see().await, Seen::Frame(0x81, b"early".to_vec()));
+    let rig = Rig::start(Gate::builder(Config::default()).authenticate(anonymous()).build().await.unwrap()).await;
+    // Small enough to be read at once, larger than what is read at first, and larger than what HTTP reads at once.
+    for padding in [0, 5000, 12_000] {
+        let field = format!("X: {}\r\n", "a".repeat(padding));
+        let mut peer = Peer::open(rig.address).await;
+        peer.send(&[handshake("/", &field).into_bytes(), rig::frame(0x81, b"early")].concat()).await;
+        assert!(peer.head().await.starts_with("HTTP/1.1 101"));
+        assert_eq!(peer.see().await, Seen::Frame(0x81, b"early".to_vec()), "{padding}");
+
+        let mut peer = Peer::open(rig.address).await;
+        peer.send(&[handshake("/ws", &field).into_bytes(), rig::frame(0x89, b"early")].concat()).await;
+        assert!(peer.head().await.starts_with("HTTP/1.1 101"));
+        let seen = [peer.see().await, peer.see().await];
+        assert!(seen.contains(&Seen::Frame(0x8a, b"early".to_vec())), "{padding}: {seen:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod driver;
 mod frames;
 mod id;
 mod port;
+mod prefixed;
 mod raw;
 mod socket;
 mod unsent;
@@ -22,6 +23,7 @@ pub(crate) use driver::{Driver, Start};
 pub(crate) use frames::{Codec, publication_frame};
 pub use id::{ConnectionId, InvalidConnectionId};
 pub(crate) use port::{Facts, Hints, Port};
+pub(crate) use prefixed::Prefixed;
 pub use raw::{Closed, RawMessage, RawSocket};
 pub(crate) use socket::{Foreign, Socket};
 

@@ -221,6 +221,11 @@ impl State {
         }
     }
 
+    /// Whether there is something to write and a socket that takes it.
+    pub(super) fn wants_answered(&self) -> bool {
+        !self.blocked && self.session.wants_write()
+    }
+
     /// The driver is gone.
     pub(super) fn end(&mut self, outside: &dyn Outside) {
         self.ended = true;

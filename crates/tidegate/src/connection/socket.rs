@@ -1,15 +1,21 @@
 //! The socket under a connection: plain TCP, TLS over it, or whatever stream an embedder's server upgraded.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::unsent;
+
+/// What is read at first: more than the head of a usual request.
+const FIRST_BYTES: usize = 4096;
 
 /// A stream that is neither ours nor plain TCP.
 pub(crate) trait Foreign: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,6 +30,17 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// Whatever comes first, at most 4 KiB of it; nothing if the peer has ended. Who says nothing costs no buffer.
+    pub(crate) async fn first_bytes(&mut self) -> io::Result<Bytes> {
+        poll_fn(|cx| {
+            let mut space = [const { MaybeUninit::uninit() }; FIRST_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            ready!(self.poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+        })
+        .await
+    }
+
     /// Whether it takes bytes now. What is asked for earlier could still have been conflated or overtaken.
     pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -35,7 +52,7 @@ impl Socket {
         }
     }
 
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),

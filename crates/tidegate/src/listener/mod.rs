@@ -1,5 +1,7 @@
 //! The accept loop: from a socket in the kernel's queue to a request that the router answers, within one deadline.
 
+mod greeting;
+mod head;
 mod options;
 
 use std::fs::File;
@@ -9,20 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use futures_util::FutureExt;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::Semaphore;
 
+use self::greeting::Greeter;
 use crate::metrics::Metrics;
 use crate::settings::UpgradeSettings;
 use crate::tls::Tls;
+
+pub(crate) use greeting::Direct;
 
 /// The first pause after a failed accept, doubled by each that follows it.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -44,9 +42,11 @@ impl Listener {
     /// Listens on an address.
     ///
     /// # Errors
-    /// The address can't be resolved or is taken.
+    /// The address can't be resolved or is taken, or the kernel refuses a socket option.
     pub async fn bind(address: impl ToSocketAddrs, bounds: UpgradeSettings) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await?, tls: None, bounds, reserve: open_reserve() })
+        let socket = TcpListener::bind(address).await?;
+        options::prepare_listening(&socket)?;
+        Ok(Self { socket, tls: None, bounds, reserve: open_reserve() })
     }
 
     /// Speaks TLS.
@@ -64,8 +64,10 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves the router until the future is dropped. Connections that were upgraded are no longer its concern.
-    pub(crate) async fn serve(mut self, app: Router, metrics: Arc<Metrics>) {
+    /// Serves the router, and one path without it, until the future is dropped. Connections that were upgraded are no longer its
+    /// concern.
+    pub(crate) async fn serve(mut self, app: Router, direct: Option<Direct>, metrics: Arc<Metrics>) {
+        let greeter = Arc::new(Greeter { app, direct, tls: self.tls.take(), bounds: self.bounds, metrics: Arc::clone(&metrics) });
         let places = Arc::new(Semaphore::new(self.bounds.handshakes));
         let mut pause = MIN_PAUSE;
         loop {
@@ -73,9 +75,9 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     pause = MIN_PAUSE;
-                    let greeting = Greeting { app: app.clone(), tls: self.tls.clone(), bounds: self.bounds, metrics: Arc::clone(&metrics) };
+                    let greeter = Arc::clone(&greeter);
                     tokio::spawn(async move {
-                        greeting.within_deadline(stream, peer).await;
+                        greeter.greet(stream, peer).await;
                         drop(place);
                     });
                 }
@@ -112,69 +114,4 @@ fn open_reserve() -> Option<File> {
 fn is_peers_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-/// What one accepted socket needs.
-struct Greeting {
-    app: Router,
-    tls: Option<Tls>,
-    bounds: UpgradeSettings,
-    metrics: Arc<Metrics>,
-}
-
-impl Greeting {
-    async fn within_deadline(self, stream: TcpStream, peer: SocketAddr) {
-        let metrics = Arc::clone(&self.metrics);
-        let deadline = self.bounds.deadline;
-        metrics.handshakes_open.inc();
-        if tokio::time::timeout(deadline, self.greet(stream, peer)).await.is_err() {
-            metrics.handshake_timeout.inc();
-        }
-        metrics.handshakes_open.dec();
-    }
-
-    async fn greet(self, stream: TcpStream, peer: SocketAddr) {
-        if let Err(error) = options::prepare(&stream) {
-            tracing::debug!(%error, "socket options refused");
-            return;
-        }
-        match &self.tls {
-            None => self.serve_one(stream, peer).await,
-            Some(tls) => match tls.acceptor().accept(stream).await {
-                Ok(stream) => self.serve_one(stream, peer).await,
-                Err(error) => tracing::debug!(%error, "TLS handshake failed"),
-            },
-        }
-    }
-
-    /// One request: whoever is refused has to connect again, so that nothing sent after it is taken for a request of ours.
-    async fn serve_one(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
-        let app = self.app;
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let answered = tower_service::Service::call(&mut app.clone(), request);
-            async move { answered.await.map(ending) }
-        });
-        let served = http1::Builder::new()
-            // The deadline around everything has the head in it; hyper's own would only run beside it.
-            .header_read_timeout(None)
-            .max_buf_size(self.bounds.head_bytes.max(8192))
-            .max_headers(self.bounds.fields)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%error, "request failed");
-        }
-    }
-}
-
-/// Says that the connection ends, unless it was upgraded. (hyper's `keep_alive(false)` would say it on a 101 too, in the very header
-/// in which clients look for exactly `Upgrade`.)
-fn ending<B>(mut response: Response<B>) -> Response<B> {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }

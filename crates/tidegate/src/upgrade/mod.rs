@@ -1,5 +1,6 @@
 //! From a request to a connection: draining? limits? a proper handshake? an allowed origin? who? Then 101, and a driver of its own.
 
+mod handover;
 mod offer;
 mod refusal;
 
@@ -8,21 +9,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tidegate_core::Identity;
 use tidegate_core::session::{Mode, Opening, Session};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use crate::admission::Place;
 use crate::auth::{Admitted, Denied, UpgradeRequest};
-use crate::connection::{Codec, ConnectionId, Driver, Facts, Foreign, Hints, Outside, Port, RawSocket, Socket, Start};
+use crate::connection::{Codec, ConnectionId, Driver, Facts, Hints, Outside, Port, RawSocket, Socket, Start};
 use crate::drain::{Phase, departure};
 use crate::hub::Hub;
 
@@ -44,29 +40,56 @@ struct Passed {
     raw: Option<ServeRaw>,
 }
 
-/// Answers a request on a WebSocket endpoint.
+/// Answers a request on a WebSocket endpoint that an HTTP server has read; the connection begins when that lets go of the socket.
 pub(crate) async fn answer(hub: Arc<Hub>, raw: Option<ServeRaw>, mut request: Request<Body>) -> Response<Body> {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _body) = request.into_parts();
-    match examine(&hub, raw, &parts).await {
-        Ok((passed, response)) => {
-            tokio::spawn(open_when_upgraded(hub, passed, on_upgrade));
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    match examine(&hub, raw, peer, &parts).await {
+        Ok((passed, headers)) => {
+            tokio::spawn(handover::open_when_upgraded(hub, passed, on_upgrade));
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            *response.headers_mut() = headers;
             response
         }
-        Err(refusal) => {
-            hub.metrics.upgrade_refused(refusal.code());
-            tracing::debug!(reason = refusal.code(), "upgrade refused");
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn examine(hub: &Arc<Hub>, raw: Option<ServeRaw>, parts: &Parts) -> Result<(Passed, Response<Body>), Refusal> {
+/// Answers a request of the Tidegate protocol for which no HTTP server is needed: either the connection has begun, its 101 before
+/// everything else it says, or the socket comes back with the refusal that it is owed.
+pub(crate) async fn answer_directly(
+    hub: &Arc<Hub>,
+    peer: IpAddr,
+    parts: &Parts,
+    socket: Socket,
+    already_read: Bytes,
+) -> Result<(), (Socket, Refusal)> {
+    match examine(hub, None, Some(peer), parts).await {
+        Ok((passed, headers)) => {
+            open(hub, passed, Opened { socket, already_read, unsaid: Some(head_of(&headers)) });
+            Ok(())
+        }
+        Err(refusal) => Err((socket, refusal)),
+    }
+}
+
+/// Everything that is judged before the 101, whoever read the request; with what passes come the headers of its 101.
+async fn examine(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, parts: &Parts) -> Result<(Passed, HeaderMap), Refusal> {
+    let examined = judge(hub, raw, peer, parts).await;
+    if let Err(refusal) = &examined {
+        hub.metrics.upgrade_refused(refusal.code());
+        tracing::debug!(reason = refusal.code(), "upgrade refused");
+    }
+    examined
+}
+
+async fn judge(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, parts: &Parts) -> Result<(Passed, HeaderMap), Refusal> {
     if hub.lifecycle.phase() == Phase::Leaving {
         return Err(Refusal::Draining);
     }
     let config = hub.config.load_full();
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let address = peer.map(|peer| config.trusted_proxies.client_of(peer, &parts.headers));
     let mut place = hub.admission.enter(&config.admission, address).map_err(Refusal::Full)?;
     let speech = if raw.is_some() { Speech::Raw } else { Speech::Tidegate };
@@ -81,8 +104,8 @@ async fn examine(hub: &Arc<Hub>, raw: Option<ServeRaw>, parts: &Parts) -> Result
     // Compression would let strangers make us inflate, so it is for those who are known.
     let may_compress = config.compression && (identity.is_some() || speech == Speech::Raw);
     let (codec, extensions) = Codec::negotiate(speech, &config.session.limits, may_compress.then(|| offer::extensions(&parts.headers)));
-    let response = switching_protocols(&offer, extensions);
-    Ok((Passed { id, address, place, identity, hints: offer::hints(&parts.headers), codec, raw }, response))
+    let headers = switching_protocols(&offer, extensions);
+    Ok((Passed { id, address, place, identity, hints: offer::hints(&parts.headers), codec, raw }, headers))
 }
 
 /// Without an authenticator a raw endpoint is open, and one of this protocol has nobody to let in.
@@ -111,10 +134,9 @@ async fn authenticate(
 /// What is said of a peer whose server did not tell its address.
 const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-fn switching_protocols(offer: &Offer, extensions: Option<HeaderValue>) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
+/// The headers of the 101.
+fn switching_protocols(offer: &Offer, extensions: Option<HeaderValue>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(5);
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     if let Ok(accept) = HeaderValue::from_str(&offer.accept) {
@@ -126,39 +148,33 @@ fn switching_protocols(offer: &Offer, extensions: Option<HeaderValue>) -> Respon
     if let Some(extensions) = extensions {
         headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
     }
-    response
+    headers
 }
 
-/// Waits for the server to let go of the socket. A task of its own, so that what HTTP needed is freed before the session begins.
-async fn open_when_upgraded(hub: Arc<Hub>, passed: Passed, on_upgrade: OnUpgrade) {
-    let deadline = hub.config.load().upgrade.deadline;
-    match tokio::time::timeout(deadline, on_upgrade).await {
-        Ok(Ok(upgraded)) => {
-            let (socket, already_read) = take_socket(upgraded);
-            open(&hub, passed, socket, already_read);
+/// The 101 as it goes over the wire.
+fn head_of(headers: &HeaderMap) -> Bytes {
+    let mut head = BytesMut::with_capacity(256);
+    head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
         }
-        Ok(Err(error)) => tracing::debug!(%error, "the socket was not handed over"),
-        Err(_) => tracing::debug!("the socket was not handed over in time"),
     }
+    head.extend_from_slice(b"\r\n");
+    head.freeze()
 }
 
-/// The socket itself where it is one of those that we know, so that nothing stands between it and the driver.
-fn take_socket(upgraded: Upgraded) -> (Socket, Bytes) {
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return (Socket::Plain(parts.io.into_inner()), parts.read_buf),
-        Err(upgraded) => upgraded,
-    };
-    let upgraded = match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
-        Ok(parts) => return (Socket::Tls(Box::new(parts.io.into_inner())), parts.read_buf),
-        Err(upgraded) => upgraded,
-    };
-    match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => (Socket::Plain(parts.io.into_inner()), parts.read_buf),
-        Err(upgraded) => (Socket::Foreign(Box::new(TokioIo::new(upgraded)) as Box<dyn Foreign>), Bytes::new()),
-    }
+/// A socket that is a connection's from now on.
+struct Opened {
+    socket: Socket,
+    /// What was read past the request.
+    already_read: Bytes,
+    /// The 101, where it is not said yet.
+    unsaid: Option<Bytes>,
 }
 
-fn open(hub: &Arc<Hub>, passed: Passed, socket: Socket, already_read: Bytes) {
+fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) {
+    let Opened { socket, already_read, unsaid } = opened;
     let Passed { id, address, place, identity, hints, codec, raw } = passed;
     let now = hub.clock.now();
     let settings = Arc::clone(&hub.config.load().session);
@@ -174,7 +190,7 @@ fn open(hub: &Arc<Hub>, passed: Passed, socket: Socket, already_read: Bytes) {
         port.tell(now, departure(hub, now));
     }
     let outside: Arc<dyn Outside> = Arc::clone(hub) as _;
-    tokio::spawn(Driver::new(Start { socket, port: Arc::clone(&port), outside, codec, already_read }));
+    tokio::spawn(Driver::new(Start { socket, port: Arc::clone(&port), outside, codec, already_read, unsaid }));
     if let Some(serve) = raw {
         serve(RawSocket::new(port, hub.clock, Arc::clone(&hub.budget)));
     }

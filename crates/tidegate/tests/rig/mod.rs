@@ -26,10 +26,10 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         let metrics = gate.clone();
         let metrics = axum::routing::get(async move || metrics.metrics().encode());
-        let app = axum::Router::new().route("/", gate.raw(echo)).route("/ws", gate.route()).route("/metrics", metrics);
+        let app = axum::Router::new().route("/", gate.raw(echo)).route("/metrics", metrics);
         let serving = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.serve(listener, app).await }
+            async move { gate.serve_at("/ws", listener, app).await }
         });
         Self { gate, address, serving }
     }

@@ -14,7 +14,7 @@ use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId};
 use tidegate_core::{ChannelName, CloseCode, Moment};
 use tokio::time::Sleep;
 
-use self::reading::Read;
+use self::reading::{Appetite, Read};
 use self::writing::Unwritten;
 use super::frames::Codec;
 use super::raw::Inbox;
@@ -56,8 +56,10 @@ pub(crate) struct Start {
     pub(crate) port: Arc<Port>,
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) codec: Codec,
-    /// What the HTTP server had read past the request.
+    /// What was read past the request.
     pub(crate) already_read: Bytes,
+    /// The 101, where it is not said yet: it goes out in one write with what the session says first.
+    pub(crate) unsaid: Option<Bytes>,
 }
 
 /// Whether a step did something, and so whether another turn is worth taking.
@@ -69,14 +71,14 @@ enum Step {
 
 impl Driver {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { socket, port, outside, codec, already_read } = start;
+        let Start { socket, port, outside, codec, already_read, unsaid } = start;
         let unread = (!already_read.is_empty()).then(|| Box::new(already_read));
         Self {
             socket,
             port,
             outside,
             codec,
-            unwritten: None,
+            unwritten: unsaid.map(Unwritten::first),
             unread,
             alarm: None,
             alarm_at: NEVER,
@@ -91,18 +93,28 @@ impl Driver {
     /// gather, to book what was written, and to go to sleep.
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
         let now = self.outside.clock().now();
-        let (wants_read, wants_write) = {
+        let (appetite, wants_write) = {
             let state = self.port.lock();
-            (state.session.wants_read(), state.session.wants_write())
+            (Appetite::of(&state.session), state.session.wants_write())
         };
-        let read = self.read(cx, now, wants_read);
+        let read = self.read(cx, now, appetite);
         let written = self.write(cx, now, wants_write);
-        let rung = self.check_alarm(cx, now);
-        if [read, written, rung].contains(&Step::Moved) {
+        let moved = [read, written].contains(&Step::Moved);
+        if moved {
+            self.perform_outputs(now);
+        }
+        // What ends now needs no alarm: setting one that is earlier than all others would wake the runtime's timer for nothing.
+        if self.ending.is_some() {
+            return Step::Moved;
+        }
+        if self.check_alarm(cx, now) == Step::Moved {
             self.perform_outputs(now);
             return Step::Moved;
         }
-        self.sleep_unless_work(cx, now, wants_read)
+        if moved {
+            return Step::Moved;
+        }
+        self.sleep_unless_work(cx, now, appetite.wants_read)
     }
 
     /// Leaves the waker behind under the lock, so that nothing that comes after the last look is missed.

@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tidegate_core::Moment;
-use tidegate_core::session::Input;
+use tidegate_core::session::{Input, Session};
 use tokio::io::ReadBuf;
 
-use super::super::frames::Received;
+use super::super::frames::{Progress, Received};
 use super::super::raw::Inbox;
 use super::{Driver, Step};
 
@@ -35,29 +35,41 @@ pub(super) enum Read {
     Ended,
 }
 
+/// What the session takes now.
+#[derive(Clone, Copy)]
+pub(super) struct Appetite {
+    pub(super) wants_read: bool,
+    message_limit: usize,
+}
+
+impl Appetite {
+    pub(super) fn of(session: &Session) -> Self {
+        Self { wants_read: session.wants_read(), message_limit: session.message_limit() }
+    }
+}
+
 impl Driver {
-    pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Moment, wants_read: bool) -> Step {
-        if self.ending.is_some() || !self.may_read(wants_read) {
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Moment, appetite: Appetite) -> Step {
+        if self.ending.is_some() || !self.may_read(appetite.wants_read) {
             return Step::Idle;
         }
         if self.unread.is_some() && self.answers_wait() {
             return Step::Moved;
         }
         if let Some(mut rest) = self.unread.take() {
-            let taken = self.take_in(&rest, now);
+            let taken = self.take_in(&rest, now, appetite);
             rest.advance(taken);
             if !rest.is_empty() {
                 self.unread = Some(rest);
             }
             return if taken > 0 { Step::Moved } else { Step::Idle };
         }
-        SCRATCH.with_borrow_mut(|scratch| self.read_into(cx, now, scratch))
+        SCRATCH.with_borrow_mut(|scratch| self.read_into(cx, now, appetite, scratch))
     }
 
     /// Answers go out before more is taken in, as long as the socket takes them: so each of several pings gets its pong.
     fn answers_wait(&self) -> bool {
-        let state = self.port.lock();
-        self.unwritten.is_none() && !state.blocked && state.session.wants_write()
+        self.unwritten.is_none() && self.port.lock().wants_answered()
     }
 
     fn may_read(&self, wants_read: bool) -> bool {
@@ -68,7 +80,7 @@ impl Driver {
         }
     }
 
-    fn read_into(&mut self, cx: &mut Context<'_>, now: Moment, scratch: &mut [u8]) -> Step {
+    fn read_into(&mut self, cx: &mut Context<'_>, now: Moment, appetite: Appetite, scratch: &mut [u8]) -> Step {
         let mut buffer = ReadBuf::new(&mut scratch[..self.read_bytes()]);
         let outcome = match self.socket.poll_read(cx, &mut buffer) {
             Poll::Pending => return Step::Idle,
@@ -79,7 +91,7 @@ impl Driver {
             self.read = Read::Ended;
             self.port.lock().session.handle(now, Input::Disconnected);
         } else if self.read == Read::Open {
-            let taken = self.take_in(received, now);
+            let taken = self.take_in(received, now, appetite);
             if taken < received.len() && self.read == Read::Open {
                 self.unread = Some(Box::new(Bytes::copy_from_slice(&received[taken..])));
             }
@@ -96,47 +108,55 @@ impl Driver {
     }
 
     /// Decodes until the bytes are used up or the session or the application has enough to do. Says how many bytes it used.
-    fn take_in(&mut self, bytes: &[u8], now: Moment) -> usize {
+    fn take_in(&mut self, bytes: &[u8], now: Moment, mut appetite: Appetite) -> usize {
         let mut rest = bytes;
         let mut frames = 0;
         while !rest.is_empty() && self.read == Read::Open && frames < FRAMES_PER_TURN {
-            self.codec.limit_messages(self.port.lock().session.message_limit());
-            let step = self.codec.receive(&mut rest);
-            frames += step.frames;
-            self.port.lock().session.handle(now, Input::Frames { count: step.frames, assembling: self.codec.is_assembling() });
-            let Some(received) = step.received else { break };
-            let is_ping = matches!(received, Received::Ping(_));
-            self.take_received(received, now);
-            if is_ping && self.answers_wait() {
-                break;
-            }
-            let wants_read = self.port.lock().session.wants_read();
-            if !self.may_read(wants_read) {
+            self.codec.limit_messages(appetite.message_limit);
+            let progress = self.codec.receive(&mut rest);
+            frames += progress.frames;
+            let is_whole = progress.received.is_some();
+            let may_go_on;
+            (appetite, may_go_on) = self.take_progress(progress, now);
+            if !is_whole || !may_go_on || !self.may_read(appetite.wants_read) {
                 break;
             }
         }
-        self.port.lock().last_received = now;
         if self.read == Read::Open { bytes.len() - rest.len() } else { bytes.len() }
     }
 
-    fn take_received(&mut self, received: Received, now: Moment) {
+    /// Tells the session what was decoded, in one go under its lock. Says what it takes now, and whether reading on may come
+    /// before writing: each ping's answer goes out before more is taken in.
+    fn take_progress(&mut self, progress: Progress, now: Moment) -> (Appetite, bool) {
         let mut state = self.port.lock();
-        match received {
-            Received::Commands(commands) => commands.into_iter().for_each(|command| state.session.handle(now, Input::Message(command))),
-            Received::Raw(message) => {
-                state.session.handle(now, Input::RawReceived);
-                drop(state);
-                if let Some(inbox) = self.port.inbox() {
-                    inbox.put(message);
-                }
+        state.last_received = now;
+        let session = &mut state.session;
+        session.handle(now, Input::Frames { count: progress.frames, assembling: self.codec.is_assembling() });
+        let (mut is_ping, mut raw) = (false, None);
+        match progress.received {
+            None => {}
+            Some(Received::Commands(commands)) => commands.into_iter().for_each(|command| session.handle(now, Input::Message(command))),
+            Some(Received::Raw(message)) => {
+                session.handle(now, Input::RawReceived);
+                raw = Some(message);
             }
-            Received::Ping(payload) => state.session.handle(now, Input::PeerPing(payload)),
-            Received::Pong => state.session.handle(now, Input::PeerPong),
-            Received::Close(code) => state.session.handle(now, Input::PeerClosed(code)),
-            Received::Violation(code, reason) => {
+            Some(Received::Ping(payload)) => {
+                session.handle(now, Input::PeerPing(payload));
+                is_ping = true;
+            }
+            Some(Received::Pong) => session.handle(now, Input::PeerPong),
+            Some(Received::Close(code)) => session.handle(now, Input::PeerClosed(code)),
+            Some(Received::Violation(code, reason)) => {
                 self.read = Read::Discarding;
-                state.session.handle(now, Input::Violation(code, reason));
+                session.handle(now, Input::Violation(code, reason));
             }
         }
+        let appetite = Appetite::of(session);
+        let may_go_on = !(is_ping && self.unwritten.is_none() && state.wants_answered());
+        drop(state);
+        if let (Some(message), Some(inbox)) = (raw, self.port.inbox()) {
+            inbox.put(message);
+        }
+        (appetite, may_go_on)
     }
 }

@@ -16,14 +16,25 @@ use super::{Driver, Step};
 const WRITE_BYTES: usize = 64 * 1024;
 const WRITE_FRAMES: usize = 64;
 
-/// The frames of one write; on the stack of the turn that makes it.
+/// The frames of one write; on the stack of the turn that makes it, and never moved: it is two kilobytes.
 type Batch = SmallVec<[Bytes; WRITE_FRAMES]>;
 
-/// What a write left over.
+/// What was not written yet.
 pub(super) struct Unwritten {
-    frames: Batch,
-    /// How many of them are done.
-    done: usize,
+    frames: Vec<Bytes>,
+    /// Whether nothing was tried yet, so that what the session says may still go with it.
+    untried: bool,
+}
+
+impl Unwritten {
+    /// What comes before everything that the session says.
+    pub(super) fn first(bytes: Bytes) -> Box<Self> {
+        Box::new(Self { frames: vec![bytes], untried: true })
+    }
+
+    fn rest_of(batch: &mut Batch, done: usize) -> Box<Self> {
+        Box::new(Self { frames: batch.drain(done..).collect(), untried: false })
+    }
 }
 
 impl Driver {
@@ -38,20 +49,27 @@ impl Driver {
             Poll::Pending => self.blocked(now),
             Poll::Ready(Err(_)) => self.broken(now),
             Poll::Ready(Ok(())) => {
-                let (frames, done) = match self.unwritten.take() {
-                    Some(unwritten) => (unwritten.frames, unwritten.done),
-                    None => (self.gather(now), 0),
+                let mut batch = Batch::new();
+                let may_gather = match self.unwritten.take() {
+                    Some(unwritten) => {
+                        batch.extend(unwritten.frames);
+                        unwritten.untried
+                    }
+                    None => true,
                 };
-                self.write_batch(cx, now, frames, done)
+                if may_gather {
+                    self.gather(&mut batch, now);
+                }
+                self.write_batch(cx, now, &mut batch)
             }
         }
     }
 
-    /// Takes from the session what one write can carry. Encoding happens without the lock.
-    fn gather(&mut self, now: Moment) -> Batch {
+    /// Takes from the session what one write can carry besides what is in the batch. Encoding happens without the lock.
+    fn gather(&mut self, batch: &mut Batch, now: Moment) {
         let mut taken: SmallVec<[Transmit; WRITE_FRAMES]> = SmallVec::new();
         let mut state = self.port.lock();
-        let (mut bytes, mut slices) = (0, 0);
+        let (mut bytes, mut slices) = (0, batch.len());
         while bytes < WRITE_BYTES && slices + Codec::SLICES_PER_FRAME <= WRITE_FRAMES {
             let Some(transmit) = state.session.poll_transmit(now) else { break };
             let size = Codec::size(&transmit);
@@ -61,43 +79,36 @@ impl Driver {
         }
         state.under_way = u32::try_from(bytes).unwrap_or(u32::MAX);
         drop(state);
-        let mut batch = Batch::new();
-        for transmit in taken {
+        for transmit in taken.drain(..) {
             if let Some(reason) = Codec::gap_in(&transmit) {
                 self.outside.gap_sent(reason);
             }
-            self.codec.encode(transmit, &mut batch);
+            self.codec.encode(transmit, batch);
         }
-        batch
     }
 
-    fn write_batch(&mut self, cx: &mut Context<'_>, now: Moment, mut frames: Batch, mut done: usize) -> Step {
+    fn write_batch(&mut self, cx: &mut Context<'_>, now: Moment, batch: &mut Batch) -> Step {
         let outcome = {
-            let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
-            let waiting = &frames[done..];
-            for (slice, frame) in slices.iter_mut().zip(waiting) {
-                *slice = IoSlice::new(frame);
-            }
-            self.socket.poll_write(cx, &slices[..waiting.len().min(WRITE_FRAMES)])
+            let slices: SmallVec<[IoSlice<'_>; WRITE_FRAMES]> = batch.iter().take(WRITE_FRAMES).map(|frame| IoSlice::new(frame)).collect();
+            self.socket.poll_write(cx, &slices)
         };
         let written = match outcome {
-            Poll::Ready(Ok(0)) if done < frames.len() => return self.broken(now),
+            Poll::Ready(Ok(0)) if !batch.is_empty() => return self.broken(now),
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(_)) => return self.broken(now),
             Poll::Pending => {
-                self.unwritten = Some(Box::new(Unwritten { frames, done }));
+                self.unwritten = Some(Unwritten::rest_of(batch, 0));
                 return self.blocked(now);
             }
         };
-        let mut left = written;
-        while done < frames.len() && left >= frames[done].len() {
-            left -= frames[done].len();
-            frames[done] = Bytes::new();
+        let (mut done, mut left) = (0, written);
+        while done < batch.len() && left >= batch[done].len() {
+            left -= batch[done].len();
             done += 1;
         }
-        if done < frames.len() {
-            frames[done].advance(left);
-            self.unwritten = Some(Box::new(Unwritten { frames, done }));
+        if done < batch.len() {
+            batch[done].advance(left);
+            self.unwritten = Some(Unwritten::rest_of(batch, done));
         }
         self.wrote(cx, now, written);
         // What is left over needs the socket's waker, and so another turn.

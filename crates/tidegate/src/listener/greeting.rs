@@ -1,0 +1,131 @@
+//! What one accepted socket needs until it is a connection or refused: TLS, a glance at its request, and HTTP for what is no upgrade.
+
+use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{head, options};
+use crate::connection::{Prefixed, Socket};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::settings::UpgradeSettings;
+use crate::tls::Tls;
+use crate::upgrade::{self, Refusal};
+
+/// What all sockets of a listener are greeted with.
+pub(super) struct Greeter {
+    pub(super) app: Router,
+    pub(super) direct: Option<Direct>,
+    pub(super) tls: Option<Tls>,
+    pub(super) bounds: UpgradeSettings,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Where the Tidegate protocol is spoken without an HTTP server in between.
+pub(crate) struct Direct {
+    pub(crate) path: Box<str>,
+    pub(crate) hub: Arc<Hub>,
+}
+
+impl Greeter {
+    /// Greets within the one deadline that everything before the 101 has.
+    pub(super) async fn greet(&self, stream: TcpStream, peer: SocketAddr) {
+        self.metrics.handshakes_open.inc();
+        if tokio::time::timeout(self.bounds.deadline, self.take_in(stream, peer)).await.is_err() {
+            self.metrics.handshake_timeout.inc();
+        }
+        self.metrics.handshakes_open.dec();
+    }
+
+    async fn take_in(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = options::prepare_accepted(&stream) {
+            tracing::debug!(%error, "socket options refused");
+            return;
+        }
+        let socket = match &self.tls {
+            None => Socket::Plain(stream),
+            Some(tls) => match Box::pin(tls.acceptor().accept(stream)).await {
+                Ok(stream) => Socket::Tls(Box::new(stream)),
+                Err(error) => return tracing::debug!(%error, "TLS handshake failed"),
+            },
+        };
+        match &self.direct {
+            Some(direct) => self.glance(direct, socket, peer).await,
+            None => Box::pin(self.serve_app(Prefixed::new(Bytes::new(), socket), peer)).await,
+        }
+    }
+
+    /// Looks at what comes first: most often that is a whole upgrade request, and then there is nothing for an HTTP server to do.
+    async fn glance(&self, direct: &Direct, mut socket: Socket, peer: SocketAddr) {
+        let first = match socket.first_bytes().await {
+            Ok(first) if first.is_empty() => return,
+            Ok(first) => first,
+            Err(error) => return tracing::debug!(%error, "no request"),
+        };
+        let Some((parts, rest)) = head::upgrade_on(&direct.path, &first, self.bounds.fields) else {
+            return Box::pin(self.serve_app(Prefixed::new(first, socket), peer)).await;
+        };
+        if let Err((socket, refusal)) = upgrade::answer_directly(&direct.hub, peer.ip(), &parts, socket, rest).await {
+            Box::pin(self.refuse(Prefixed::new(first, socket), refusal)).await;
+        }
+    }
+
+    async fn serve_app(&self, stream: Prefixed, peer: SocketAddr) {
+        let app = self.app.clone();
+        let answer = move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            tower_service::Service::call(&mut app.clone(), request)
+        };
+        self.serve_one(stream, answer).await;
+    }
+
+    /// Says no to a request that was judged already. HTTP says it, since it knows how to end what it refuses.
+    async fn refuse(&self, stream: Prefixed, refusal: Refusal) {
+        self.serve_one(stream, move |_| ready(Ok(refusal.clone().into_response()))).await;
+    }
+
+    /// One request: whoever is refused has to connect again, so that nothing sent after it is taken for a request of ours.
+    async fn serve_one<F>(&self, stream: Prefixed, answer: impl Fn(Request<Incoming>) -> F)
+    where
+        F: Future<Output = Result<Response<Body>, Infallible>>,
+    {
+        let service = service_fn(|request| {
+            let answered = answer(request);
+            async move { answered.await.map(ending) }
+        });
+        let served = http1::Builder::new()
+            // The deadline around everything has the head in it; hyper's own would only run beside it.
+            .header_read_timeout(None)
+            .max_buf_size(self.bounds.head_bytes.max(8192))
+            .max_headers(self.bounds.fields)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "request failed");
+        }
+    }
+}
+
+/// Says that the connection ends, unless it was upgraded. (hyper's `keep_alive(false)` would say it on a 101 too, in the very header
+/// in which clients look for exactly `Upgrade`.)
+fn ending<B>(mut response: Response<B>) -> Response<B> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
