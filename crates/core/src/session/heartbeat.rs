@@ -6,6 +6,10 @@ use super::timers::Timer;
 use super::{Mode, Notice, Output, Session, State};
 use crate::{CloseCode, Moment};
 
+/// Pings of long intervals come at multiples of this, so that those of thousands of sessions share a wake-up of the runtime: it
+/// costs more than they do. A ten thousandth of a second's work for each thousand sessions is no burst.
+const GRID: Duration = Duration::from_millis(250);
+
 /// What is known of the peer's life.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
@@ -121,7 +125,7 @@ impl Session {
     pub(super) fn start_app_pings(&mut self, now: Moment) {
         if let (Mode::Tidegate, Some(app_ping)) = (self.mode, self.settings.heartbeat.app_ping) {
             let early = self.heartbeat.share(app_ping / 10);
-            self.timers.set(Timer::AppPing, now + app_ping - early);
+            self.timers.set(Timer::AppPing, on_grid(now + app_ping - early, app_ping));
         }
     }
 
@@ -175,7 +179,8 @@ impl Session {
     pub(super) fn ping_due(&mut self, now: Moment) {
         let interval = Duration::from_millis(self.heartbeat.interval_ms.into());
         let quiet_since = self.heartbeat.sent.map_or(Moment::ZERO, |sent| sent.min(self.heartbeat.received));
-        if quiet_since + interval > now {
+        // The last ping and its pong are themselves traffic, a moment younger than the interval: not worth another wake-up.
+        if quiet_since + interval > now + interval / 10 {
             return self.timers.set(Timer::Ping, quiet_since + interval);
         }
         // The last came back unanswered: perhaps the path eats control frames. Asks in the other way before it is too late.
@@ -188,8 +193,9 @@ impl Session {
 
     fn schedule_ping(&mut self, now: Moment) {
         let interval = self.heartbeat.jittered(self.settings.heartbeat.ping).max(Duration::from_millis(1));
-        self.heartbeat.interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
-        self.timers.set(Timer::Ping, now + interval);
+        let at = on_grid(now + interval, interval);
+        self.heartbeat.interval_ms = u32::try_from(at.since(now).as_millis()).unwrap_or(u32::MAX);
+        self.timers.set(Timer::Ping, at);
     }
 
     pub(super) fn app_ping_due(&mut self, now: Moment) {
@@ -226,4 +232,10 @@ impl Session {
             self.close(now, CloseCode::Normal, None, Some("idle hard stop"));
         }
     }
+}
+
+/// The last place on the grid not after `at`; where a step of it would be a large part of the interval, `at` itself.
+fn on_grid(at: Moment, interval: Duration) -> Moment {
+    let (at_ms, step_ms) = (at.as_ms(), GRID.as_millis() as u64);
+    if interval < GRID * 20 { at } else { Moment::from_ms(at_ms - at_ms % step_ms) }
 }

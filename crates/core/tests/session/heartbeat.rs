@@ -31,6 +31,29 @@ fn a_quiet_peer_is_pinged_each_interval_give_or_take_a_tenth() {
 }
 
 #[test]
+fn idle_sessions_wake_together_and_once_a_ping() {
+    let mut bench = Bench::raw(settings());
+    let (mut wakes, mut moments) = (0, Vec::new());
+    while moments.len() < 100 {
+        bench.now = bench.session.poll_timeout().unwrap();
+        bench.handle(Input::Timeout);
+        wakes += 1;
+        if pings(&bench.write()) > 0 {
+            moments.push(bench.now);
+            // The socket took it, and the answer came, each a little later.
+            bench.pass_ms(1);
+            bench.handle(Input::Wrote(6));
+            bench.pass_ms(2);
+            bench.handle(Input::Frames { count: 1, assembling: false });
+            bench.handle(Input::PeerPong);
+        }
+    }
+    assert!(moments.iter().all(|moment| moment.as_ms().is_multiple_of(250)), "{moments:?}");
+    // The dead timer looks now and then, too.
+    assert!(wakes < 150, "{wakes} wake-ups for 100 pings");
+}
+
+#[test]
 fn a_ping_is_skipped_only_where_both_sides_were_heard() {
     for (heard, sent, skipped) in [(true, true, true), (true, false, false), (false, true, false)] {
         let mut bench = Bench::new(settings());
