@@ -1,5 +1,7 @@
 //! `wss://` against a real gateway with a certificate of its own: who trusts it gets through, who does not never does.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
