@@ -32,6 +32,8 @@ const ENVELOPE: usize = 1024;
 /// Answers are gathered up to so many bytes.
 const ANSWERS: usize = 32 * 1024;
 
+/// Comes when there is room.
+type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Publishing = Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
 
 /// A line on its way.
@@ -84,7 +86,7 @@ struct Work {
     /// Order holds also when a line fails that may be sent again: what follows it is not stored.
     sequence: Arc<Sequence>,
     /// The next message and what it waits for: room on a channel whose publishers wait for subscribers. Nothing overtakes it.
-    held: Option<(Publish, usize, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    held: Option<(Publish, usize, Room)>,
 }
 
 #[derive(Serialize)]
