@@ -18,6 +18,7 @@ mod close;
 mod decoder;
 mod deflate;
 mod encode;
+mod growth;
 mod handshake;
 mod mask;
 mod message;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::deflate::Inflater;
-use crate::{Event, OpCode, Violation, mask};
+use crate::{Event, OpCode, Violation, growth, mask};
 
 /// An unfinished message.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ impl Message {
             self.received += bytes.len();
             inflater.inflate(&self.scratch, &mut self.data, limit)?;
         } else {
+            growth::reserve(&mut self.data, bytes.len(), limit);
             mask::append(&mut self.data, bytes, key, offset);
         }
         self.check_text()

@@ -42,6 +42,8 @@ fn compressed_messages_of_any_bytes() {
         vec![9, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 7, 0],
         vec![9, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 7, 0, 0],
         vec![3, 0],
+        vec![10, 0xfb, 0x7e, 0x41, 0x71],
+        vec![1, 0, 5, 0, 0xfa, 0xff, b'H', b'e', b'l', b'l', b'o', 0],
     ];
     mutate(&seeds, targets::inflate);
 }

@@ -30,7 +30,7 @@ impl Session {
                 self.start_app_pings(now);
             }
             State::Open => self.drop_what_is_not_granted(&identity),
-            State::Flushing | State::Closing(_) | State::Ended => return,
+            State::Flushing(_) | State::Closing(_) | State::Ended => return,
         }
         self.hold(now, identity);
         if self.mode == Mode::Tidegate {

@@ -18,6 +18,8 @@ pub(super) struct Closing {
     frame: Frame,
     /// The peer's frame, once it has come.
     peer: Option<Option<u16>>,
+    /// The peer's side has ended: no frame will come.
+    hung_up: bool,
 }
 
 /// How far our close frame has got.
@@ -51,25 +53,25 @@ impl Closing {
     }
 
     fn is_complete(&self) -> bool {
-        self.frame == Frame::Written && self.peer.is_some()
+        self.frame == Frame::Written && (self.peer.is_some() || self.hung_up)
     }
 }
 
 impl Session {
     /// Begins the close handshake; without effect once one has begun. What waits in the outbox is not sent any more: who
-    /// wants it flushed first departs.
+    /// wants it flushed first parts.
     pub(super) fn close(&mut self, now: Moment, code: CloseCode, retry_ms: Option<u64>, reason: Option<&str>) {
         if self.state.is_alive() {
             self.outputs.push_back(Output::Notice(self.heartbeat.closing(now, code)));
             let reason = reason_text(reason.unwrap_or(code.name()), retry_ms);
-            self.shut(now, Closing { ours: Some(code), reason, frame: Frame::Waiting, peer: None });
+            self.shut(now, Closing { ours: Some(code), reason, frame: Frame::Waiting, peer: None, hung_up: false });
         }
     }
 
     /// The peer has sent its close frame.
     pub(super) fn peer_closed(&mut self, now: Moment, code: Option<u16>) {
         if self.state.is_alive() {
-            self.shut(now, Closing { ours: None, reason: "".into(), frame: Frame::Waiting, peer: Some(code) });
+            self.shut(now, Closing { ours: None, reason: "".into(), frame: Frame::Waiting, peer: Some(code), hung_up: false });
         }
     }
 
@@ -111,6 +113,18 @@ impl Session {
 
     pub(super) fn has_close_to_write(&self) -> bool {
         matches!(&self.state, State::Closing(closing) if closing.frame == Frame::Waiting)
+    }
+
+    /// Whether our close frame has been written: nothing follows it.
+    pub fn has_written_close(&self) -> bool {
+        matches!(&self.state, State::Closing(closing) if closing.frame == Frame::Written)
+    }
+
+    /// The peer's side has ended already: once our frame is written, it is over.
+    pub(super) fn expect_no_answer(&mut self) {
+        if let State::Closing(closing) = &mut self.state {
+            closing.hung_up = true;
+        }
     }
 
     pub(super) fn awaits_peer_close(&self) -> bool {

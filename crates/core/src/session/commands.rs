@@ -38,7 +38,7 @@ impl Session {
                 self.outbox.control.answer(n);
             }
             ClientMessage::Pong => self.app_ponged(),
-            _ if matches!(self.state, State::Flushing) => {}
+            _ if matches!(self.state, State::Flushing(_)) => {}
             command => {
                 self.heartbeat.spoke(now);
                 if self.rate.is_over() {

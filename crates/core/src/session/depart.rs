@@ -1,7 +1,8 @@
-//! Leaving in good order: a slot, an announcement, a grace, a flush, a close.
+//! Leaving in good order: a slot, an announcement, a grace, a farewell.
 
 use std::time::Duration;
 
+use super::farewell::Farewell;
 use super::timers::Timer;
 use super::{Mode, Session, State};
 use crate::message::{DepartReason, ServerMessage};
@@ -26,7 +27,7 @@ impl Session {
     /// Orders a departure. Of two, the one with the earlier deadline holds.
     pub(super) fn order_departure(&mut self, now: Moment, reason: DepartReason, at: Moment, grace: Duration, retry_ms: Option<u64>) {
         let until = at + grace;
-        if matches!(self.state, State::Flushing) || self.depart.as_ref().is_some_and(|departure| departure.until <= until) {
+        if matches!(self.state, State::Flushing(_)) || self.depart.as_ref().is_some_and(|departure| departure.until <= until) {
             return;
         }
         let begun = self.depart.as_ref().is_some_and(|departure| departure.begun);
@@ -40,12 +41,12 @@ impl Session {
 
     /// The slot, the end of the grace, or the end of the flush.
     pub(super) fn depart_due(&mut self, now: Moment) {
-        let Some(departure) = &mut self.depart else { return };
-        if matches!(self.state, State::Flushing) {
-            return self.close_departed(now);
+        if matches!(self.state, State::Flushing(_)) {
+            return self.close_flushed(now);
         }
+        let Some(departure) = &mut self.depart else { return };
         if departure.begun || self.mode == Mode::Raw || matches!(self.state, State::Opening) {
-            return self.flush(now);
+            return self.leave(now);
         }
         departure.begun = true;
         let (reason, grace, until) = (departure.reason, departure.grace, departure.until);
@@ -58,22 +59,8 @@ impl Session {
         self.order_departure(now, DepartReason::MaxAge, now, MAX_AGE_GRACE, None);
     }
 
-    /// Nothing more is taken; what waits has until the close deadline to be written.
-    fn flush(&mut self, now: Moment) {
-        self.state = State::Flushing;
-        self.backlog = None;
-        self.timers.set(Timer::Depart, now + self.settings.limits.close);
-        self.close_if_flushed(now);
-    }
-
-    /// Closes a session that is leaving, once nothing waits any more.
-    pub(super) fn close_if_flushed(&mut self, now: Moment) {
-        if matches!(self.state, State::Flushing) && !self.outbox.has_next() {
-            self.close_departed(now);
-        }
-    }
-
-    fn close_departed(&mut self, now: Moment) {
+    /// The grace is over.
+    fn leave(&mut self, now: Moment) {
         let Some(departure) = self.depart.take() else { return };
         let code = match (self.mode, departure.reason) {
             (Mode::Raw, _) => CloseCode::GoingAway,
@@ -82,6 +69,6 @@ impl Session {
             (_, DepartReason::MaxAge) => CloseCode::MaxAge,
         };
         let retry_ms = departure.retry_ms.filter(|_| self.mode == Mode::Tidegate);
-        self.close(now, code, retry_ms, None);
+        self.part(now, Farewell::new(code, retry_ms, None));
     }
 }

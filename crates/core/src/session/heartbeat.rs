@@ -228,7 +228,7 @@ impl Session {
         if deadline > now {
             return self.timers.set(Timer::Idle, deadline);
         }
-        if !matches!(self.state, State::Flushing) {
+        if !matches!(self.state, State::Flushing(_)) {
             self.close(now, CloseCode::Normal, None, Some("idle hard stop"));
         }
     }

@@ -44,13 +44,24 @@ pub enum Input {
         /// What.
         data: Bytes,
     },
+    /// A raw session's application has taken every message that came before a violation and asks for another: it has answered
+    /// what it wants to answer.
+    RawAnswered,
+    /// A raw session's application closes: what it sent is written first.
+    RawClose {
+        /// The code.
+        code: CloseCode,
+        /// Reason text instead of the code's name, cut to what fits.
+        reason: Option<Box<str>>,
+    },
     /// A protocol ping arrived. Only the newest is answered (RFC 6455, 5.5.3).
     PeerPing(Bytes),
     /// A protocol pong arrived.
     PeerPong,
     /// The peer's close frame arrived; `None` without a code.
     PeerClosed(Option<u16>),
-    /// The peer broke the protocol: close with this code and reason text.
+    /// The peer broke the protocol: close with this code and reason text. Nothing that it sends is told any more. A raw session's
+    /// application may still answer what came before, until [`Input::RawAnswered`] or half a second has passed.
     Violation(CloseCode, &'static str),
     /// The peer's side of the TCP connection ended, or it failed.
     Disconnected,

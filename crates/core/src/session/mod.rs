@@ -6,12 +6,13 @@
 //!
 //! Each concern has a file that adds its part to [`Session`]: what it may do (`authority`), what it asks (`commands`,
 //! `subscriptions`), what waits for it (`outbox`), whether it lives (`heartbeat`, `stall`), how it leaves (`depart`,
-//! `close`). What is due when is in one table (`timers`).
+//! `farewell`, `close`). What is due when is in one table (`timers`).
 
 mod authority;
 mod close;
 mod commands;
 mod depart;
+mod farewell;
 mod heartbeat;
 mod io;
 mod outbox;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use self::authority::Authority;
 use self::commands::Backlog;
 use self::depart::Departure;
+use self::farewell::Farewell;
 use self::heartbeat::Heartbeat;
 use self::outbox::Outbox;
 use self::rate::Rate;
@@ -104,7 +106,7 @@ impl Session {
     /// Takes in what happened.
     pub fn handle(&mut self, now: Moment, input: Input) {
         match self.state {
-            State::Opening | State::Open | State::Flushing => self.handle_alive(now, input),
+            State::Opening | State::Open | State::Flushing(_) => self.handle_alive(now, input),
             State::Closing(_) => self.handle_closing(now, &input),
             State::Ended => {}
         }
@@ -162,7 +164,7 @@ impl Session {
     /// Whether [`Session::poll_transmit`] would give something.
     pub fn wants_write(&self) -> bool {
         match self.state {
-            State::Opening | State::Open | State::Flushing => self.heartbeat.has_ping() || self.outbox.has_next(),
+            State::Opening | State::Open | State::Flushing(_) => self.heartbeat.has_ping() || self.outbox.has_next(),
             State::Closing(_) => self.has_close_to_write(),
             State::Ended => false,
         }
@@ -170,9 +172,9 @@ impl Session {
 
     /// Whether the socket is to be read: not while too many commands are under way, nor after the end.
     pub fn wants_read(&self) -> bool {
-        match self.state {
+        match &self.state {
             State::Opening | State::Open => self.mode == Mode::Raw || (self.backlog.is_none() && self.has_room_for_command()),
-            State::Flushing => true,
+            State::Flushing(farewell) => farewell.listens(),
             State::Closing(_) => self.awaits_peer_close(),
             State::Ended => false,
         }
@@ -183,7 +185,7 @@ impl Session {
     /// arrived and one that the application is answering, so that its size bounds all of them. What is too large goes alone.
     pub fn has_room_for(&self, bytes: usize, under_way: usize) -> bool {
         let inbound = self.settings.limits.message_bytes.saturating_mul(3).min(self.settings.outbox.bytes / 2);
-        self.state.is_open() && self.outbox.has_room_for(bytes.saturating_add(under_way).saturating_add(inbound))
+        self.takes_raw() && self.outbox.has_room_for(bytes.saturating_add(under_way).saturating_add(inbound))
     }
 
     /// Whether publishers of `pause` channels are to wait: more than half of the outbox is taken. What a [`Push::Full`] began is
@@ -196,7 +198,7 @@ impl Session {
     pub fn message_limit(&self) -> usize {
         match self.state {
             State::Opening => self.settings.limits.message_bytes_unauthenticated,
-            State::Open | State::Flushing | State::Closing(_) | State::Ended => self.settings.limits.message_bytes,
+            State::Open | State::Flushing(_) | State::Closing(_) | State::Ended => self.settings.limits.message_bytes,
         }
     }
 
@@ -233,11 +235,14 @@ impl Session {
                 self.assembled(now);
                 self.heartbeat.spoke(now);
             }
-            Input::RawSend { text, data } if self.state.is_open() => self.outbox.push_raw(text, data),
+            Input::RawSend { text, data } if self.takes_raw() => self.outbox.push_raw(text, data),
             Input::PeerPing(payload) => self.outbox.control.pong(payload),
             Input::PeerPong => self.ponged(),
             Input::PeerClosed(code) => self.peer_closed(now, code),
-            Input::Violation(code, reason) => self.close(now, code, None, Some(reason)),
+            Input::RawAnswered => self.answered(),
+            Input::RawClose { code, reason } => self.part(now, Farewell::new(code, None, reason)),
+            Input::Violation(code, reason) => self.violated(now, code, reason),
+            Input::Disconnected if self.outlives_hang_up() => {}
             Input::Disconnected => self.disconnected(),
             Input::Wrote(bytes) => self.flowed(now, bytes),
             Input::Blocked => self.blocked(now),

@@ -1,6 +1,7 @@
 //! Where a session is in its life.
 
 use super::close::Closing;
+use super::farewell::Farewell;
 
 /// Where a session is in its life. It only ever goes down this list.
 #[derive(Debug)]
@@ -9,8 +10,8 @@ pub(super) enum State {
     Opening,
     /// It is welcome, or a raw session, which is from the beginning.
     Open,
-    /// Its grace is over: what waits is written, nothing more is taken.
-    Flushing,
+    /// What waits is written, nothing more is taken.
+    Flushing(Box<Farewell>),
     /// A close frame is to be written or has been.
     Closing(Box<Closing>),
     /// [`super::Output::Terminate`] was said.
@@ -25,6 +26,6 @@ impl State {
 
     /// Whether its end has not begun.
     pub(super) const fn is_alive(&self) -> bool {
-        matches!(self, Self::Opening | Self::Open | Self::Flushing)
+        matches!(self, Self::Opening | Self::Open | Self::Flushing(_))
     }
 }

@@ -11,6 +11,7 @@ mod codes;
 mod commands;
 mod depart;
 mod events_model;
+mod farewell;
 mod heartbeat;
 mod reading;
 mod resuming;

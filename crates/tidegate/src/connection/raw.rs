@@ -45,7 +45,10 @@ impl RawMessage {
 #[error("the connection is closed")]
 pub struct Closed;
 
-/// The application's end of a guarded socket. Dropping it closes the connection with 1000.
+/// The application's end of a guarded socket. Dropping it closes the connection with 1000, once what it sent is written.
+///
+/// If the peer breaks the protocol, the messages before that are still handed out and what is sent in answer is written before the
+/// close frame: until [`RawSocket::recv`] is called with nothing left to hand out, for half a second at most.
 #[derive(Debug)]
 pub struct RawSocket {
     port: Arc<Port>,
@@ -81,7 +84,12 @@ impl RawSocket {
                     return Some(message);
                 }
                 Taken::Over => return None,
-                Taken::Nothing => arrived.await,
+                Taken::Nothing { had_been_asked } => {
+                    if had_been_asked {
+                        self.port.tell(self.clock.now(), Input::RawAnswered);
+                    }
+                    arrived.await;
+                }
             }
         }
     }
@@ -109,17 +117,17 @@ impl RawSocket {
         }
     }
 
-    /// Begins to close with this code and reason text (at most 123 bytes; more is cut).
+    /// Begins to close with this code and reason text (at most 123 bytes; more is cut). What was sent before is written first, as
+    /// far as the peer takes it within the close deadline.
     pub fn close(&self, code: CloseCode, reason: &str) {
-        let reason = Some(reason.into());
-        self.port.tell(self.clock.now(), Input::Close { code, retry_ms: None, reason });
+        self.port.tell(self.clock.now(), Input::RawClose { code, reason: Some(reason.into()) });
     }
 }
 
 impl Drop for RawSocket {
     fn drop(&mut self) {
         let code = if std::thread::panicking() { CloseCode::Internal } else { CloseCode::Normal };
-        self.port.tell(self.clock.now(), Input::Close { code, retry_ms: None, reason: None });
+        self.port.tell(self.clock.now(), Input::RawClose { code, reason: None });
     }
 }
 
@@ -143,11 +151,15 @@ struct Queue {
     messages: VecDeque<RawMessage>,
     bytes: usize,
     over: bool,
+    /// The application has been given something since it last found nothing here: it may be about to answer.
+    busy: bool,
+    /// The driver wants to be told when that is over.
+    asked: bool,
 }
 
 enum Taken {
     Message { message: RawMessage, had_been_full: bool },
-    Nothing,
+    Nothing { had_been_asked: bool },
     Over,
 }
 
@@ -161,8 +173,16 @@ impl Inbox {
         let mut queue = self.queue.lock();
         queue.bytes += message.data().len();
         queue.messages.push_back(message);
+        queue.busy = true;
         drop(queue);
         self.arrived.notify_one();
+    }
+
+    /// Whether the application may still answer what arrived. If so, [`Input::RawAnswered`] comes when it asks for more.
+    pub(super) fn asks_for_answers(&self) -> bool {
+        let mut queue = self.queue.lock();
+        queue.asked = queue.busy;
+        queue.busy
     }
 
     /// Lets a sender try again.
@@ -187,7 +207,10 @@ impl Inbox {
                 Taken::Message { message, had_been_full: had_been_full && !queue.is_full() }
             }
             None if queue.over => Taken::Over,
-            None => Taken::Nothing,
+            None => {
+                queue.busy = false;
+                Taken::Nothing { had_been_asked: std::mem::take(&mut queue.asked) }
+            }
         }
     }
 }

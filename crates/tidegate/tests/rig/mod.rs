@@ -61,6 +61,25 @@ impl Drop for Rig {
     }
 }
 
+/// A gate whose `/` runs this.
+pub async fn serve<F: Future<Output = ()> + Send + 'static>(
+    config: Config,
+    run: impl Fn(RawSocket) -> F + Send + Sync + 'static,
+) -> (Gate, Peer) {
+    let gate = Gate::builder(config).build().await.unwrap();
+    let listener = Listener::bind("127.0.0.1:0", gate.config().upgrade).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = axum::Router::new().route("/", gate.raw(run));
+    tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.serve(listener, app).await }
+    });
+    let mut peer = Peer::open(address).await;
+    peer.send(handshake("/", "").as_bytes()).await;
+    assert!(peer.head().await.starts_with("HTTP/1.1 101"));
+    (gate, peer)
+}
+
 pub async fn echo(socket: RawSocket) {
     while let Some(message) = socket.recv().await {
         if socket.send(message).await.is_err() {

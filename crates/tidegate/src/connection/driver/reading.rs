@@ -149,6 +149,9 @@ impl Driver {
             Some(Received::Violation(code, reason)) => {
                 self.read = Read::Discarding;
                 session.handle(now, Input::Violation(code, reason));
+                if !self.port.inbox().is_some_and(Inbox::asks_for_answers) {
+                    session.handle(now, Input::RawAnswered);
+                }
             }
         }
         let appetite = Appetite::of(session);

@@ -150,7 +150,7 @@ impl Driver {
     /// A failed connection is ended by us: the peer sees our close frame and the end at once (RFC 6455, 7.1.7). Not before it:
     /// what was flushed may have been the rest of an earlier write.
     fn end_if_discarding(&mut self, cx: &mut Context<'_>) {
-        if self.read == Read::Discarding && !self.port.lock().session.wants_write() {
+        if self.read == Read::Discarding && self.port.lock().session.has_written_close() {
             let _ = self.socket.poll_shutdown(cx);
         }
     }
