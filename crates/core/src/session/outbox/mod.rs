@@ -149,6 +149,21 @@ impl Outbox {
         push
     }
 
+    /// Whether messages may go past an outbox in which nothing waits: then the lane is where it would be had it sent them.
+    pub(super) fn pass(&mut self, id: SubscriptionId, publications: &[Arc<Publication>]) -> bool {
+        if self.has_next() {
+            return false;
+        }
+        let Some(at) = self.place(id) else { return false };
+        let Lane { stage: Stage::Current, queue, .. } = &mut self.lanes[at] else { return false };
+        match queue {
+            Queue::Event(lane) => !lane.has_next(),
+            Queue::Log(lane) => lane.pass(publications),
+            // What is sent is decided by what else has changed.
+            Queue::State(_) => false,
+        }
+    }
+
     pub(super) fn fetched(&mut self, now: Moment, id: SubscriptionId, result: Result<Page, HistoryError>) -> Settled {
         let Some(at) = self.answered(id, Want::Page) else { return Settled::Nothing };
         let Lane { stage, queue, channel, .. } = &mut self.lanes[at];
