@@ -9,6 +9,7 @@ mod dirty;
 mod event;
 mod lane;
 mod log;
+mod pass;
 mod state;
 
 use std::collections::VecDeque;
@@ -149,21 +150,6 @@ impl Outbox {
         push
     }
 
-    /// Whether messages may go past an outbox in which nothing waits: then the lane is where it would be had it sent them.
-    pub(super) fn pass(&mut self, id: SubscriptionId, publications: &[Arc<Publication>]) -> bool {
-        if self.has_next() {
-            return false;
-        }
-        let Some(at) = self.place(id) else { return false };
-        let Lane { stage: Stage::Current, queue, .. } = &mut self.lanes[at] else { return false };
-        match queue {
-            Queue::Event(lane) => !lane.has_next(),
-            Queue::Log(lane) => lane.pass(publications),
-            // What is sent is decided by what else has changed.
-            Queue::State(_) => false,
-        }
-    }
-
     pub(super) fn fetched(&mut self, now: Moment, id: SubscriptionId, result: Result<Page, HistoryError>) -> Settled {
         let Some(at) = self.answered(id, Want::Page) else { return Settled::Nothing };
         let Lane { stage, queue, channel, .. } = &mut self.lanes[at];
@@ -204,11 +190,10 @@ impl Outbox {
     pub(super) fn shed_events(&mut self) -> Vec<(Arc<ChannelRule>, u32)> {
         let mut shed = Vec::new();
         for lane in &mut self.lanes {
-            if let Queue::Event(queue) = &mut lane.queue {
-                let dropped = queue.shed(&mut self.budget);
-                if dropped > 0 {
-                    shed.push((lane.rule.clone(), dropped));
-                }
+            let Queue::Event(queue) = &mut lane.queue else { continue };
+            let dropped = queue.shed(&mut self.budget);
+            if dropped > 0 {
+                shed.push((lane.rule.clone(), dropped));
             }
         }
         shed
