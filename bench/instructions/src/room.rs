@@ -15,7 +15,7 @@ pub(crate) fn fan_out(times: u64) {
     let pattern = Pattern::new("**").expect("a pattern");
     let (retention, history) = (Retention::default(), HistoryAccess::default());
     let rule = ChannelRule { pattern, kind: ChannelKind::Event, overflow: Overflow::DropOldest, retention, history };
-    let room = Room::new(&channel, &Arc::new(rule), 1000);
+    let room = Room::new(&channel, &Arc::new(rule), 1000).expect("a runtime");
     for _ in 0..times {
         let body = Body::Data(Bytes::from_static(&DATA));
         room.publish(black_box(&Arc::new(Publication::new(channel.clone(), None, None, None, body))));

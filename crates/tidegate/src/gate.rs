@@ -11,6 +11,7 @@ use tidegate_core::broker::{Broker, BrokerError, HistoryError, Page, PageLimit, 
 use tidegate_core::message::Since;
 use tidegate_core::session::Input;
 use tidegate_core::{ChannelKind, ChannelName, ChannelRule, CloseCode, HistoryAccess, Overflow, Pattern, Retention};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::auth::Authenticate;
@@ -104,7 +105,7 @@ impl Builder {
         let metrics = Arc::new(metrics);
         let clock = Clock::start();
         let budget = Arc::new(Budget::new(config.outbound_memory, metrics.outbound_bytes.clone()));
-        let fanout = Arc::new(FanOut::new(Arc::clone(&metrics), Arc::clone(&budget), clock));
+        let fanout = FanOut::new(Arc::clone(&metrics), Arc::clone(&budget), clock, Handle::current());
         broker.attach(Arc::clone(&fanout) as _);
         let concurrency = config.concurrency;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -275,7 +276,7 @@ impl Gate {
         let ports = match &filter.channel {
             None => self.hub.connections.after(filter.after, limit, is_wanted_user),
             Some(channel) => {
-                let subscribers = self.hub.fanout.registry.members(channel).map(|(_, members)| members).unwrap_or_default();
+                let subscribers = self.hub.fanout.registry.members(channel);
                 let mut ports: Vec<_> = subscribers.iter().map(|member| Arc::clone(&member.port)).collect();
                 ports.retain(|port| filter.after.is_none_or(|after| port.id() > after) && is_wanted_user(port));
                 ports.sort_unstable_by_key(|port| port.id());

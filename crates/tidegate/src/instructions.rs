@@ -1,11 +1,13 @@
 //! A channel with subscribers and without sockets, for the count of a fan-out's instructions. Not part of the library's promises.
 
+use std::io;
 use std::sync::Arc;
 
 use tidegate_core::broker::Sink;
 use tidegate_core::message::ClientMessage;
 use tidegate_core::session::{Input, Mode, Opening, Output, Session, SubscriptionId};
 use tidegate_core::{ChannelName, ChannelRule, Grants, Identity, Moment, OutboxSettings, Publication, SessionSettings};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::admission::{Admission, AdmissionSettings};
 use crate::budget::Budget;
@@ -21,16 +23,21 @@ const PLENTY: usize = 1 << 40;
 /// Subscribers of one `event` channel. What is published stays in their outboxes.
 #[derive(Debug)]
 pub struct Room {
-    fanout: FanOut,
+    fanout: Arc<FanOut>,
+    runtime: Runtime,
     ports: Vec<Arc<Port>>,
 }
 
 impl Room {
     /// So many connections, each with one subscription of this channel.
-    pub fn new(channel: &ChannelName, rule: &Arc<ChannelRule>, subscribers: u16) -> Self {
+    ///
+    /// # Errors
+    /// The operating system has nothing left for a runtime.
+    pub fn new(channel: &ChannelName, rule: &Arc<ChannelRule>, subscribers: u16) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().build()?;
         let metrics = Arc::new(Metrics::new());
         let budget = Arc::new(Budget::new(OutboundMemory::Bytes(PLENTY as u64), metrics.outbound_bytes.clone()));
-        let fanout = FanOut::new(metrics, budget, Clock::start());
+        let fanout = FanOut::new(metrics, budget, Clock::start(), runtime.handle().clone());
         let settings = Arc::new(SessionSettings {
             channels: vec![Arc::clone(rule)],
             outbox: OutboxSettings { bytes: PLENTY, messages: PLENTY, ..OutboxSettings::default() },
@@ -48,15 +55,16 @@ impl Room {
             let Ok(place) = admission.enter(&AdmissionSettings::default(), None) else { continue };
             let facts = Facts { address: [127, 0, 0, 1].into(), opened: Moment::ZERO, hints: Hints::default() };
             let port = Arc::new(Port::new(ConnectionId::random(), facts, session, place, false));
-            fanout.registry.join(channel, rule, Member { port: Arc::clone(&port), subscription });
+            fanout.registry.join(channel, rule, Member::new(Arc::clone(&port), subscription));
             ports.push(port);
         }
-        Self { fanout, ports }
+        Ok(Self { fanout, runtime, ports })
     }
 
-    /// What the broker does with a message.
+    /// What the broker does with a message, until it has been handed to everybody.
     pub fn publish(&self, publication: &Arc<Publication>) {
         self.fanout.deliver(publication);
+        self.runtime.block_on(self.fanout.keep_pace(&publication.channel, true));
     }
 
     /// Bytes in the emptiest of the outboxes.

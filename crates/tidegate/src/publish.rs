@@ -120,12 +120,14 @@ impl Publisher {
         rule: &ChannelRule,
         mut publish: Publish,
     ) -> Result<Published, BrokerError> {
+        let channel = publish.channel.clone();
         publish.message_id.get_or_insert_with(|| Ulid::new().to_string().into());
         let published = match sequence {
             Some(sequence) => self.broker.publish_in(sequence, rule, publish).await?,
             None => self.broker.publish(rule, publish).await?,
         };
         self.metrics.published(rule.kind, published.duplicate);
+        self.fanout.keep_pace(&channel, rule.overflow == Overflow::Pause).await;
         Ok(published)
     }
 }

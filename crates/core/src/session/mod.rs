@@ -128,6 +128,17 @@ impl Session {
         push
     }
 
+    /// Lets publications of a channel past the outbox, as if each had been delivered and taken for the socket at once. Only if
+    /// nothing waits and the subscription is up to date; else nothing happens, and they have to be delivered. Whoever was told
+    /// `true` writes them next, all of them and in this order.
+    pub fn pass(&mut self, now: Moment, subscription: SubscriptionId, publications: &[Arc<Publication>]) -> bool {
+        let passes = self.state.is_open() && !self.heartbeat.has_ping() && self.outbox.pass(subscription, publications);
+        if passes {
+            self.heartbeat.spoke(now);
+        }
+        passes
+    }
+
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();

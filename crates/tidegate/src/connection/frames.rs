@@ -71,6 +71,11 @@ impl Codec {
         (codec, Some(answer))
     }
 
+    /// Whether publications go out as they were encoded once for all.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.deflate_bits.is_none()
+    }
+
     /// Messages are at most so large from now on.
     pub(super) fn limit_messages(&mut self, bytes: usize) {
         self.decoder.set_limit(bytes);

@@ -1,6 +1,8 @@
 //! One connection: the port by which others reach its session, the driver that serves its socket, and what it wants from outside.
 
+mod batch;
 mod compression;
+mod direct;
 mod driver;
 mod frames;
 mod id;
@@ -19,6 +21,7 @@ use tidegate_core::session::{Ending, Notice, Output, SubscriptionId};
 
 use crate::clock::Clock;
 
+pub(crate) use batch::{BATCH_BYTES, BATCH_MESSAGES, Batch};
 pub(crate) use driver::{Driver, Start};
 pub(crate) use frames::{Codec, publication_frame};
 pub use id::{ConnectionId, InvalidConnectionId};

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use tidegate_core::session::{Input, Push, Session, SubscriptionId};
-use tidegate_core::{Identity, Moment, Publication};
+use tidegate_core::{Identity, Moment};
 use tokio::sync::Notify;
 
+use super::batch::Batch;
+use super::direct::Direct;
 use super::raw::{Inbox, Sent};
 use super::{ConnectionId, Outside};
 use crate::admission::Place;
@@ -51,8 +53,9 @@ pub(crate) struct Hints {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) session: Session,
-    /// The driver, while it sleeps; taken by the first who has something for it.
+    /// The driver, while it sleeps and nobody has woken it: taken by the first who has something for it, and by itself.
     pub(super) driver: Option<Waker>,
+    pub(super) direct: Direct,
     /// The socket takes no more: who only queues something need not wake the driver, the socket will.
     pub(super) blocked: bool,
     /// Bytes that the driver has taken from the session and the socket has not taken yet. It lies in what would be padding.
@@ -76,6 +79,7 @@ impl Port {
         let state = State {
             session,
             driver: None,
+            direct: Direct::default(),
             blocked: false,
             under_way: 0,
             lanes_behind: 0,
@@ -105,21 +109,39 @@ impl Port {
         self.state.lock()
     }
 
-    /// Hands a publication to the session: the hot path of every fan-out.
-    pub(crate) fn deliver(&self, now: Moment, subscription: SubscriptionId, publication: &Arc<Publication>) -> Push {
+    /// Hands a batch to the session from its message number `from` on: the hot path of every fan-out. `may_write` says that nothing
+    /// else is about to be handed over with which it should share a write. Tells what became of each message, and how many bytes
+    /// waited then.
+    pub(crate) fn deliver(
+        &self,
+        now: Moment,
+        subscription: SubscriptionId,
+        batch: &Batch,
+        from: usize,
+        may_write: bool,
+        mut pushed: impl FnMut(Push),
+    ) -> usize {
         let mut state = self.state.lock();
-        if state.ended {
-            return Push::Ignored;
+        let Some(messages) = batch.messages().get(from..).filter(|_| !state.ended) else { return 0 };
+        if may_write && from == 0 && state.is_quiet() && state.session.pass(now, subscription, messages) {
+            messages.iter().for_each(|_| pushed(Push::Queued));
+            let sleeper = state.write_directly(now, batch);
+            drop(state);
+            wake(sleeper);
+            return 0;
         }
-        let push = state.session.deliver(now, subscription, publication);
-        let fell_behind = push == Push::Parked && state.session.lanes_behind() > state.lanes_behind;
+        let mut fell_behind = false;
+        for message in messages {
+            let push = state.session.deliver(now, subscription, message);
+            fell_behind |= push == Push::Parked && state.session.lanes_behind() > state.lanes_behind;
+            pushed(push);
+        }
+        let waiting = state.session.outbox_bytes();
         let has_work = state.session.has_output() || fell_behind || !state.blocked && state.session.wants_write();
         let sleeper = if has_work { state.driver.take() } else { None };
         drop(state);
-        if let Some(sleeper) = sleeper {
-            sleeper.wake();
-        }
-        push
+        wake(sleeper);
+        waiting
     }
 
     /// Tells the session something and wakes the driver.
@@ -139,9 +161,7 @@ impl Port {
         state.session.handle(now, Input::RawSend { text, data: data.clone() });
         let sleeper = if state.blocked { None } else { state.driver.take() };
         drop(state);
-        if let Some(sleeper) = sleeper {
-            sleeper.wake();
-        }
+        wake(sleeper);
         Sent::Yes
     }
 
@@ -158,9 +178,7 @@ impl Port {
         change(&mut state);
         let sleeper = state.driver.take();
         drop(state);
-        if let Some(sleeper) = sleeper {
-            sleeper.wake();
-        }
+        wake(sleeper);
     }
 
     /// Changes the connection's place in the limits; `None` once it has ended.
@@ -211,7 +229,30 @@ impl Port {
     }
 }
 
+/// Outside of the lock: who is woken takes it first thing.
+fn wake(sleeper: Option<Waker>) {
+    if let Some(sleeper) = sleeper {
+        sleeper.wake();
+    }
+}
+
 impl State {
+    /// Whether the driver sleeps with a socket that takes bytes, as far as is known, so that another may write.
+    const fn is_quiet(&self) -> bool {
+        self.driver.is_some() && !self.blocked && self.direct.is_open()
+    }
+
+    /// Writes a batch that the session let past. What the socket does not take is left to the driver, which is to be woken.
+    fn write_directly(&mut self, now: Moment, batch: &Batch) -> Option<Waker> {
+        let written = self.direct.write(batch.frames());
+        self.under_way = u32::try_from(batch.frames().len() - written).unwrap_or(u32::MAX);
+        if written > 0 {
+            self.last_sent = now;
+            self.session.handle(now, Input::Wrote(written));
+        }
+        if self.direct.is_open() { None } else { self.driver.take() }
+    }
+
     /// Tells the outside what changed since the driver last looked, and lets publishers of `pause` channels go on.
     pub(super) fn observe(&mut self, outside: &dyn Outside) {
         outside.buffered(self.session.outbox_bytes());
@@ -229,6 +270,7 @@ impl State {
     /// The driver is gone.
     pub(super) fn end(&mut self, outside: &dyn Outside) {
         self.ended = true;
+        self.direct.close();
         self.tell_lanes_behind(outside, 0);
         self.give_room();
     }

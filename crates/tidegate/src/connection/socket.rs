@@ -1,14 +1,17 @@
 //! The socket under a connection: plain TCP, TLS over it, or whatever stream an embedder's server upgraded.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -25,11 +28,24 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Foreign for S {}
 /// The socket under a connection.
 pub(crate) enum Socket {
     Plain(TcpStream),
+    /// Plain TCP that a fan-out may write to while the driver sleeps.
+    Shared(Arc<TcpStream>),
     Tls(Box<TlsStream<TcpStream>>),
     Foreign(Box<dyn Foreign>),
 }
 
 impl Socket {
+    /// Shares a socket to which others may write without further ado.
+    pub(super) fn share(self) -> (Self, Option<Arc<TcpStream>>) {
+        match self {
+            Self::Plain(stream) => {
+                let stream = Arc::new(stream);
+                (Self::Shared(Arc::clone(&stream)), Some(stream))
+            }
+            other => (other, None),
+        }
+    }
+
     /// Whatever comes first, at most 4 KiB of it; nothing if the peer has ended. Who says nothing costs no buffer.
     pub(crate) async fn first_bytes(&mut self) -> io::Result<Bytes> {
         poll_fn(|cx| {
@@ -45,6 +61,7 @@ impl Socket {
     pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_write_ready(cx),
+            Self::Shared(stream) => stream.poll_write_ready(cx),
             // Encrypted bytes that wait inside come first: writing more would only make that buffer longer.
             Self::Tls(stream) if stream.get_ref().1.wants_write() => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => stream.get_ref().0.poll_write_ready(cx),
@@ -55,6 +72,7 @@ impl Socket {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Shared(stream) => poll_read(stream, cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Foreign(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -63,6 +81,7 @@ impl Socket {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Shared(stream) => poll_write(stream, cx, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Foreign(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
@@ -71,7 +90,7 @@ impl Socket {
     /// Passes on what a layer in between may hold back. Plain TCP holds nothing.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Shared(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Foreign(stream) => Pin::new(stream).poll_flush(cx),
         }
@@ -81,6 +100,7 @@ impl Socket {
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Shared(stream) => Poll::Ready(SockRef::from(&**stream).shutdown(Shutdown::Write)),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Foreign(stream) => Pin::new(stream).poll_shutdown(cx),
         }
@@ -91,8 +111,44 @@ impl Socket {
     pub(super) fn unsent(&self) -> usize {
         match self {
             Self::Plain(stream) => unsent::bytes(stream.as_fd()).unwrap_or(0),
+            Self::Shared(stream) => unsent::bytes(stream.as_fd()).unwrap_or(0),
             Self::Tls(stream) => unsent::bytes(stream.get_ref().0.as_fd()).unwrap_or(0),
             Self::Foreign(_) => 0,
+        }
+    }
+}
+
+/// Reads without needing the stream alone. A short read means that no more is there: readiness is given up at once, which spares
+/// the call that would only say so. (`try_io` gives up no readiness that came after the read began.)
+fn poll_read(stream: &TcpStream, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        let unfilled = buffer.initialize_unfilled();
+        let mut short = 0;
+        let outcome = stream.try_io(Interest::READABLE, || {
+            let received = (&*SockRef::from(stream)).read(unfilled)?;
+            if (1..unfilled.len()).contains(&received) {
+                short = received;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(received)
+        });
+        match outcome {
+            Ok(received) => buffer.advance(received),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            Err(_) if short > 0 => buffer.advance(short),
+            Err(_) => continue,
+        }
+        return Poll::Ready(Ok(()));
+    }
+}
+
+fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_write_vectored(slices) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            outcome => return Poll::Ready(outcome),
         }
     }
 }

@@ -1,41 +1,79 @@
-//! From the broker to the outboxes: one pass over a channel's subscribers per message, and what became of it as numbers.
+//! From the broker to the sockets: batches of a channel's messages, handed to its subscribers by one task, and what became of them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tidegate_core::broker::Sink;
 use tidegate_core::session::{Input, Push};
 use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
+use tokio::runtime::Handle;
+use tokio::task::{JoinSet, yield_now};
 
-use super::registry::{Member, Registry};
+use super::pending::{Item, Items};
+use super::registry::{Member, Registry, Step};
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::connection::{Port, publication_frame};
+use crate::connection::{Batch, Port, publication_frame};
 use crate::metrics::Metrics;
+
+/// Items of a channel that may be pending before its publishers wait for their answers: two batches, so that one fills while the
+/// other goes out. What is pending is bounded by it and by what publishers may have under way.
+const PENDING: usize = 64;
+
+/// Subscribers served in a row before other tasks get their turn: about a third of a millisecond of writes.
+const CHUNK: usize = 128;
+
+/// Subscribers that are worth a task, and so perhaps a core, of their own: some milliseconds of writes.
+const PART: usize = 2048;
 
 /// The receiver of everything that the broker publishes on subscribed channels.
 #[derive(Debug)]
 pub(crate) struct FanOut {
+    own: Weak<FanOut>,
     pub(crate) registry: Registry,
     metrics: Arc<Metrics>,
     budget: Arc<Budget>,
     clock: Clock,
+    /// Where the work is done, whoever publishes.
+    runtime: Handle,
+    /// Channels that are being handed out.
+    busy: AtomicUsize,
     /// Subscribers of `pause` channels that were full when last delivered to.
     full: Mutex<HashMap<ChannelName, Vec<Arc<Port>>>>,
 }
 
-/// What one message's fan-out came to.
+/// Messages on their way to a channel's subscribers.
+struct Delivery {
+    rule: Arc<ChannelRule>,
+    channel: ChannelName,
+    members: Arc<Vec<Member>>,
+    batch: Batch,
+    first: u64,
+}
+
+/// What a delivery came to.
 #[derive(Default)]
 struct Tally {
     reached: u64,
     dropped: u64,
     full: Vec<Arc<Port>>,
+    most_buffered: usize,
 }
 
 impl FanOut {
-    pub(crate) fn new(metrics: Arc<Metrics>, budget: Arc<Budget>, clock: Clock) -> Self {
-        Self { registry: Registry::new(), metrics, budget, clock, full: Mutex::default() }
+    pub(crate) fn new(metrics: Arc<Metrics>, budget: Arc<Budget>, clock: Clock, runtime: Handle) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            registry: Registry::new(),
+            metrics,
+            budget,
+            clock,
+            runtime,
+            busy: AtomicUsize::new(0),
+            full: Mutex::default(),
+        })
     }
 
     /// The message with its frame made and charged to the node's budget until nobody holds it any more. What has a position is
@@ -56,6 +94,14 @@ impl FanOut {
     pub(crate) async fn room_in(&self, channel: &ChannelName) {
         while let Some(port) = self.first_full(channel) {
             port.wait_for_room().await;
+        }
+    }
+
+    /// Waits, after a publish, until not too much of the channel is pending; if it pauses its publishers, until all is handed out,
+    /// so that who is full is known. Not before the publish: who waited could be overtaken.
+    pub(crate) async fn keep_pace(&self, channel: &ChannelName, pauses: bool) {
+        while let Some(room) = self.registry.wait_for_room(channel, if pauses { 0 } else { PENDING }) {
+            room.await;
         }
     }
 
@@ -80,8 +126,23 @@ impl FanOut {
         }
     }
 
-    fn count(&self, rule: &ChannelRule, channel: &ChannelName, tally: Tally) {
+    fn put(&self, channel: &ChannelName, item: Item) {
+        if self.registry.put(channel, item) {
+            self.begin(channel.clone());
+        }
+    }
+
+    fn begin(&self, channel: ChannelName) {
+        if let Some(fanout) = self.own.upgrade() {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            self.runtime.spawn(Turn { fanout, channel, ended: false }.run());
+        }
+    }
+
+    fn count(&self, delivery: &Delivery, tally: Tally) {
+        let Delivery { rule, channel, .. } = delivery;
         self.metrics.delivered(rule.kind, tally.reached);
+        self.metrics.buffered(tally.most_buffered);
         if tally.dropped > 0 {
             self.metrics.dropped(rule.kind, rule.overflow, tally.dropped);
         }
@@ -93,24 +154,105 @@ impl FanOut {
 
 impl Sink for FanOut {
     fn deliver(&self, publication: &Arc<Publication>) {
-        let Some((rule, members)) = self.registry.members(&publication.channel) else { return };
-        let publication = &self.charged(publication);
-        let now = self.clock.now();
-        let mut tally = Tally::default();
-        for Member { port, subscription } in members.iter() {
-            let push = port.deliver(now, *subscription, publication);
-            tally.add(push, port);
+        if self.registry.has_members(&publication.channel) {
+            self.put(&publication.channel, Item::Message(self.charged(publication)));
         }
-        self.count(&rule, &publication.channel, tally);
     }
 
     fn lost(&self, channel: &ChannelName, position: Option<Position>) {
         self.metrics.bus_lost.inc();
-        let Some((_, members)) = self.registry.members(channel) else { return };
-        let now = self.clock.now();
-        for Member { port, subscription } in members.iter() {
-            port.tell(now, Input::Lost(*subscription, position));
+        self.put(channel, Item::Lost(position));
+    }
+}
+
+/// A channel's turn: the one task that hands out what is pending, so that its order is kept.
+struct Turn {
+    fanout: Arc<FanOut>,
+    channel: ChannelName,
+    ended: bool,
+}
+
+impl Turn {
+    async fn run(mut self) {
+        // Publishers that are ready go first: what they have to say shares the write.
+        yield_now().await;
+        while let Some(step) = self.fanout.registry.take(&self.channel) {
+            self.hand_out(step).await;
         }
+        self.ended = true;
+    }
+
+    async fn hand_out(&self, step: Step) {
+        let Step { rule, members, items, first } = step;
+        match items {
+            Items::Messages(messages) => {
+                let batch = Batch::new(messages, |frames| self.fanout.budget.charge(frames, 0));
+                let delivery = Delivery { rule, channel: self.channel.clone(), members, batch, first };
+                self.fanout.deliver_all(delivery).await;
+            }
+            Items::Lost(position) => {
+                let now = self.fanout.clock.now();
+                for member in members.iter().filter(|member| member.skips(first) == 0) {
+                    member.port.tell(now, Input::Lost(member.subscription, position));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    /// However it ends: after a panic another task goes on, and subscribers learn that there is a hole.
+    fn drop(&mut self) {
+        self.fanout.busy.fetch_sub(1, Ordering::Relaxed);
+        if !self.ended && std::thread::panicking() {
+            self.fanout.metrics.panic.inc();
+            self.fanout.registry.interrupted(&self.channel);
+            self.fanout.begin(self.channel.clone());
+        }
+    }
+}
+
+impl FanOut {
+    /// Hands a batch to every subscriber; very many are shared out among the cores.
+    async fn deliver_all(self: &Arc<Self>, delivery: Delivery) {
+        let members = delivery.members.len();
+        let parts = (members / PART).clamp(1, self.runtime.metrics().num_workers());
+        if parts == 1 {
+            return self.deliver_part(&delivery, 0, members).await;
+        }
+        let (delivery, share) = (Arc::new(delivery), members.div_ceil(parts));
+        let mut others = JoinSet::new();
+        for part in 1..parts {
+            let (fanout, delivery) = (Arc::clone(self), Arc::clone(&delivery));
+            let (from, to) = (part * share, members.min((part + 1) * share));
+            others.spawn(async move { fanout.deliver_part(&delivery, from, to).await });
+        }
+        self.deliver_part(&delivery, 0, share).await;
+        while let Some(part) = others.join_next().await {
+            if part.is_err() {
+                self.metrics.panic.inc();
+                self.registry.interrupted(&delivery.channel);
+            }
+        }
+    }
+
+    async fn deliver_part(&self, delivery: &Delivery, from: usize, to: usize) {
+        let mut tally = Tally::default();
+        for chunk in delivery.members[from..to].chunks(CHUNK) {
+            // With other channels under way a subscriber may be about to get more: its driver gathers that into one write.
+            let is_alone = self.busy.load(Ordering::Relaxed) == 1;
+            let now = self.clock.now();
+            for member in chunk {
+                let Member { port, subscription, .. } = member;
+                let mut pushed = |push| tally.add(push, port);
+                let buffered = port.deliver(now, *subscription, &delivery.batch, member.skips(delivery.first), is_alone, &mut pushed);
+                tally.most_buffered = tally.most_buffered.max(buffered);
+            }
+            if chunk.len() == CHUNK {
+                yield_now().await;
+            }
+        }
+        self.count(delivery, tally);
     }
 }
 

@@ -3,6 +3,7 @@
 mod fanout;
 mod line;
 mod outside;
+mod pending;
 mod registry;
 mod replay;
 mod shed;

@@ -29,7 +29,7 @@ impl Outside for Hub {
         let task = Task { hub: Arc::clone(&self), port: Arc::clone(port) };
         match output {
             Output::Attach { subscription, channel, rule } => {
-                let member = Member { port: Arc::clone(port), subscription };
+                let member = Member::new(Arc::clone(port), subscription);
                 self.fanout.registry.join(&channel, &rule, member);
                 tokio::spawn(async move { task.attach(subscription, channel, rule).await });
             }

@@ -174,9 +174,10 @@ mod tests {
         Page { start: Position { offset: 0, ..top }, messages: messages.to_vec(), top, more: false }
     }
 
-    fn setup() -> (Arc<Budget>, FanOut) {
+    fn setup() -> (Arc<Budget>, Arc<FanOut>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let budget = Arc::new(Budget::new(OutboundMemory::Bytes(1 << 30), Gauge::default()));
-        (budget.clone(), FanOut::new(Arc::new(Metrics::new()), budget, Clock::start()))
+        (budget.clone(), FanOut::new(Arc::new(Metrics::new()), budget, Clock::start(), runtime.handle().clone()))
     }
 
     #[test]

@@ -98,6 +98,22 @@ impl LogLane {
         }
     }
 
+    /// Takes the lane past messages that are sent without it, if nothing waits and each follows the one before.
+    pub(super) fn pass(&mut self, publications: &[Arc<Publication>]) -> bool {
+        let mut tail = self.tail;
+        for publication in publications {
+            match publication.position {
+                Some(position) if position.epoch == tail.epoch && position.offset > tail.offset => tail = position,
+                _ => return false,
+            }
+        }
+        let passes = self.queue.is_empty();
+        if passes {
+            (self.tail, self.sent) = (tail, tail);
+        }
+        passes
+    }
+
     /// An answer of history. The room set aside for it has been given back.
     pub(super) fn fetched(
         &mut self,

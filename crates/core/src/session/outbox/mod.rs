@@ -9,6 +9,7 @@ mod dirty;
 mod event;
 mod lane;
 mod log;
+mod pass;
 mod state;
 
 use std::collections::VecDeque;
@@ -189,11 +190,10 @@ impl Outbox {
     pub(super) fn shed_events(&mut self) -> Vec<(Arc<ChannelRule>, u32)> {
         let mut shed = Vec::new();
         for lane in &mut self.lanes {
-            if let Queue::Event(queue) = &mut lane.queue {
-                let dropped = queue.shed(&mut self.budget);
-                if dropped > 0 {
-                    shed.push((lane.rule.clone(), dropped));
-                }
+            let Queue::Event(queue) = &mut lane.queue else { continue };
+            let dropped = queue.shed(&mut self.budget);
+            if dropped > 0 {
+                shed.push((lane.rule.clone(), dropped));
             }
         }
         shed

@@ -71,8 +71,13 @@ enum Step {
 
 impl Driver {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { socket, port, outside, codec, already_read, unsaid } = start;
+        let Start { mut socket, port, outside, codec, already_read, unsaid } = start;
         let unread = (!already_read.is_empty()).then(|| Box::new(already_read));
+        if codec.is_plain() {
+            let stream;
+            (socket, stream) = socket.share();
+            port.lock().direct.open(stream);
+        }
         Self {
             socket,
             port,
@@ -94,7 +99,12 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
         let now = self.outside.clock().now();
         let (appetite, wants_write) = {
-            let state = self.port.lock();
+            let mut state = self.port.lock();
+            // Awake, whoever woke it: from here on nobody else writes.
+            state.driver = None;
+            if let Some(rest) = state.direct.take_rest() {
+                self.unwritten = Some(Unwritten::left(rest));
+            }
             (Appetite::of(&state.session), state.session.wants_write())
         };
         let read = self.read(cx, now, appetite);

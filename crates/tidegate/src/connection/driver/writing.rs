@@ -32,6 +32,11 @@ impl Unwritten {
         Box::new(Self { frames: vec![bytes], untried: true })
     }
 
+    /// What a fan-out's write left over.
+    pub(super) fn left(bytes: Bytes) -> Box<Self> {
+        Box::new(Self { frames: vec![bytes], untried: false })
+    }
+
     fn rest_of(batch: &mut Batch, done: usize) -> Box<Self> {
         Box::new(Self { frames: batch.drain(done..).collect(), untried: false })
     }

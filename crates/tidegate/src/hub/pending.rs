@@ -1,0 +1,116 @@
+//! What was published on a channel and has not been handed to its subscribers: a short queue, emptied in batches by one task.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tidegate_core::{Position, Publication};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use crate::connection::{BATCH_BYTES, BATCH_MESSAGES};
+
+/// Something for every subscriber of a channel.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Message(Arc<Publication>),
+    /// Messages may have been lost here.
+    Lost(Option<Position>),
+}
+
+/// The next step of a fan-out.
+#[derive(Debug)]
+pub(crate) enum Items {
+    Messages(SmallVec<[Arc<Publication>; 1]>),
+    Lost(Option<Position>),
+}
+
+/// A channel's queue. It is there as long as a task hands out what is in it.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    items: VecDeque<Item>,
+    room: Option<Arc<Notify>>,
+}
+
+impl Pending {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn put(&mut self, item: Item) {
+        self.items.push_back(item);
+    }
+
+    /// What comes first may have been lost on the way: its task panicked.
+    pub(super) fn interrupted(&mut self) {
+        self.items.push_front(Item::Lost(None));
+    }
+
+    /// Takes as many messages as fit one write, or the word of a loss that stands before them.
+    pub(super) fn take(&mut self) -> Option<Items> {
+        self.give_room();
+        if let Item::Lost(position) = self.items.front()? {
+            let position = *position;
+            self.items.pop_front();
+            return Some(Items::Lost(position));
+        }
+        let (mut messages, mut bytes) = (SmallVec::new(), 0);
+        while messages.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
+            match self.items.pop_front() {
+                Some(Item::Message(message)) => {
+                    bytes += message.cost();
+                    messages.push(message);
+                }
+                Some(lost) => {
+                    self.items.push_front(lost);
+                    break;
+                }
+                None => break,
+            }
+        }
+        Some(Items::Messages(messages))
+    }
+
+    /// Created before the queue is let go of: what gives room later ends the wait.
+    pub(super) fn wait_for_room(&mut self) -> OwnedNotified {
+        Arc::clone(self.room.get_or_insert_default()).notified_owned()
+    }
+
+    pub(super) fn give_room(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::{Body, ChannelName};
+
+    use super::*;
+
+    fn message(bytes: usize) -> Item {
+        let body = Body::Data(vec![b'0'; bytes].into());
+        Item::Message(Arc::new(Publication::new(ChannelName::new("a").unwrap(), None, None, None, body)))
+    }
+
+    fn taken(pending: &mut Pending) -> Option<Option<usize>> {
+        Some(match pending.take()? {
+            Items::Messages(messages) => Some(messages.len()),
+            Items::Lost(_) => None,
+        })
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_number_and_bytes_and_ends_before_a_loss() {
+        let mut pending = Pending::default();
+        (0..BATCH_MESSAGES + 1).for_each(|_| pending.put(message(10)));
+        pending.put(Item::Lost(None));
+        (0..3).for_each(|_| pending.put(message(BATCH_BYTES / 2)));
+        pending.interrupted();
+        for expected in [None, Some(BATCH_MESSAGES), Some(1), None, Some(2), Some(1)] {
+            assert_eq!(taken(&mut pending), Some(expected));
+        }
+        assert_eq!(taken(&mut pending), None);
+    }
+}
