@@ -118,7 +118,7 @@ pub(super) const MEASURES: [Measure; 19] = [
     ),
     Measure {
         id: "replay",
-        title: "the same while 100 others catch up with 100,000 messages each",
+        title: "20 messages a second to 1,000 subscribers while 100 others catch up with 100,000 messages",
         arguments: &["replay"],
         figures: &[less("p99_alone_ms", "p99 alone, ms"), less("p99_beside_ms", "p99 meanwhile, ms"), less("p99_ratio", "ratio")],
         slow: true,
