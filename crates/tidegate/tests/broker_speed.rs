@@ -16,6 +16,7 @@ use broker_support::{log_rule, message, name, open};
 use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate_core::broker::Broker;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 const DATA: usize = 256;
 /// What the broker's record of one message has besides: header, name.
@@ -122,11 +123,15 @@ async fn bare_publishers(speed: &mut Speed, log: &Arc<BareLog>, in_flight: usize
             })
         })
         .collect();
-    let mut messages = 0;
+    speed.add(sum(tasks).await, start, cpu);
+}
+
+async fn sum(tasks: Vec<JoinHandle<u64>>) -> u64 {
+    let mut sum = 0;
     for task in tasks {
-        messages += task.await.expect("no panic");
+        sum += task.await.expect("no panic");
     }
-    speed.add(messages, start, cpu);
+    sum
 }
 
 /// Appends batches of so many records to a file and syncs each.
@@ -159,11 +164,7 @@ async fn publishers(speed: &mut Speed, broker: &Arc<Embedded>, in_flight: usize)
             })
         })
         .collect();
-    let mut messages = 0;
-    for task in tasks {
-        messages += task.await.expect("no panic");
-    }
-    speed.add(messages, start, cpu);
+    speed.add(sum(tasks).await, start, cpu);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

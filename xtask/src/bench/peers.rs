@@ -11,8 +11,8 @@ pub(super) struct Peer {
     pub(super) title: &'static str,
     /// The command that starts it, from the ports it may use, where it is installed and a folder of its own.
     pub(super) start: fn(Place<'_>) -> Result<Vec<String>, String>,
-    /// What the load client is told, after the addresses. `WS` and `API` stand for ports.
-    pub(super) load: &'static [&'static str],
+    /// How it wants to be talked to, if it does not speak Tidegate's protocol.
+    pub(super) speech: Option<Speech>,
     /// Its only child process is what works, and what is measured.
     pub(super) is_child_measured: bool,
 }
@@ -27,25 +27,58 @@ pub(super) struct Place<'a> {
     pub(super) internal: u16,
 }
 
-/// What the bare servers send is what was published; they need no welcome and no heartbeat in messages.
-const BARE: &[&str] = &[
-    "--url",
-    "ws://127.0.0.1:WS/ws",
-    "--api",
-    "http://127.0.0.1:WS/publish",
-    "--welcome",
-    "",
-    "--subscribe",
-    "sub",
-    "--ready",
-    "live",
-    "--publish-body",
-    r#"{"t":{t},"p":"{pad}"}"#,
-    "--heartbeat",
-    "",
-    "--heartbeat-answer",
-    "",
-];
+/// How a server wants to be talked to.
+pub(super) struct Speech {
+    /// Where clients connect; `WS` and `API` stand for ports.
+    url: &'static str,
+    /// Where messages are published.
+    api: &'static str,
+    /// Bytes of its first message; empty: it says nothing first.
+    welcome: &'static str,
+    /// The message that subscribes, and bytes of its answer; empty: connecting subscribes.
+    subscribe: &'static str,
+    ready: &'static str,
+    /// The message that asks whether the client is there, and its answer; empty: it asks with pings of the protocol.
+    heartbeat: (&'static str, &'static str),
+}
+
+/// What the servers send is what was published.
+const BODY: &str = r#"{"t":{t},"p":"{pad}"}"#;
+
+const BARE: Speech = Speech {
+    url: "ws://127.0.0.1:WS/ws",
+    api: "http://127.0.0.1:WS/publish",
+    welcome: "",
+    subscribe: "sub",
+    ready: "live",
+    heartbeat: ("", ""),
+};
+
+impl Speech {
+    fn arguments(&self) -> Vec<&'static str> {
+        let Self { url, api, welcome, subscribe, ready, heartbeat: (asked, answer) } = *self;
+        vec![
+            "--url",
+            url,
+            "--api",
+            api,
+            "--channel",
+            "topic",
+            "--welcome",
+            welcome,
+            "--subscribe",
+            subscribe,
+            "--ready",
+            ready,
+            "--publish-body",
+            BODY,
+            "--heartbeat",
+            asked,
+            "--heartbeat-answer",
+            answer,
+        ]
+    }
+}
 
 /// All, in the order in which they are measured and shown.
 pub(super) const PEERS: [Peer; 7] = [
@@ -53,52 +86,34 @@ pub(super) const PEERS: [Peer; 7] = [
         name: "floor",
         title: "floor (bare writes)",
         start: |_| Err("the floor is no server".to_owned()),
-        load: &[],
+        speech: None,
         is_child_measured: false,
     },
-    Peer {
-        name: "tidegate",
-        title: "Tidegate",
-        start: tidegate,
-        load: &["--url", "ws://127.0.0.1:WS/ws", "--api", "http://127.0.0.1:API/v1/publish"],
-        is_child_measured: false,
-    },
+    Peer { name: "tidegate", title: "Tidegate", start: tidegate, speech: None, is_child_measured: false },
     Peer {
         name: "uwebsockets",
         title: "uWebSockets (C++)",
         start: |place| Ok(vec![installed(place, "fanout"), place.public.to_string()]),
-        load: BARE,
+        speech: Some(BARE),
         is_child_measured: false,
     },
     Peer {
         name: "node-ws",
         title: "ws (Node)",
         start: |place| Ok(vec!["node".to_owned(), installed(place, "fanout.mjs"), place.public.to_string()]),
-        load: BARE,
+        speech: Some(BARE),
         is_child_measured: false,
     },
     Peer {
         name: "centrifuge",
         title: "centrifuge (Go)",
         start: |place| Ok(vec![installed(place, "fanout"), place.public.to_string()]),
-        load: &[
-            "--url",
-            "ws://127.0.0.1:WS/ws",
-            "--api",
-            "http://127.0.0.1:WS/publish",
-            "--welcome",
-            "",
-            "--subscribe",
-            "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"topic\"}}",
-            "--ready",
-            r#""subscribe":{"#,
-            "--publish-body",
-            r#"{"t":{t},"p":"{pad}"}"#,
-            "--heartbeat",
-            "{}",
-            "--heartbeat-answer",
-            "{}",
-        ],
+        speech: Some(Speech {
+            subscribe: "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"topic\"}}",
+            ready: r#""subscribe":{"#,
+            heartbeat: ("{}", "{}"),
+            ..BARE
+        }),
         is_child_measured: false,
     },
     Peer {
@@ -108,26 +123,14 @@ pub(super) const PEERS: [Peer; 7] = [
             let config = fill(place, "server.conf", &[("WS_PORT", place.public.to_string()), ("PORT", place.internal.to_string())])?;
             Ok(vec!["nats-server".to_owned(), "-c".to_owned(), config])
         },
-        load: &[
-            "--url",
-            "ws://127.0.0.1:WS/",
-            "--api",
-            "nats://127.0.0.1:API/",
-            "--channel",
-            "topic",
-            "--welcome",
-            "INFO",
-            "--subscribe",
-            "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB topic 1\r\nPING\r\n",
-            "--ready",
-            "PONG",
-            "--publish-body",
-            r#"{"t":{t},"p":"{pad}"}"#,
-            "--heartbeat",
-            "PING\r\n",
-            "--heartbeat-answer",
-            "PONG\r\n",
-        ],
+        speech: Some(Speech {
+            url: "ws://127.0.0.1:WS/",
+            api: "nats://127.0.0.1:API/",
+            welcome: "INFO",
+            subscribe: "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB topic 1\r\nPING\r\n",
+            ready: "PONG",
+            heartbeat: ("PING\r\n", "PONG\r\n"),
+        }),
         is_child_measured: false,
     },
     Peer {
@@ -138,27 +141,18 @@ pub(super) const PEERS: [Peer; 7] = [
             let config = fill(place, "nginx.conf", &values)?;
             Ok(vec!["nginx".to_owned(), "-c".to_owned(), config, "-p".to_owned(), place.folder.display().to_string()])
         },
-        load: &[
-            "--url",
-            "ws://127.0.0.1:WS/ws",
-            "--api",
-            "http://127.0.0.1:WS/publish",
-            "--welcome",
-            "",
-            "--subscribe",
-            "",
-            "--ready",
-            "",
-            "--publish-body",
-            r#"{"t":{t},"p":"{pad}"}"#,
-            "--heartbeat",
-            "",
-            "--heartbeat-answer",
-            "",
-        ],
+        speech: Some(Speech { subscribe: "", ready: "", ..BARE }),
         is_child_measured: true,
     },
 ];
+
+impl Peer {
+    /// What the load client is told; `WS` and `API` stand for ports. Tidegate's way is its default.
+    pub(super) fn load_arguments(&self) -> Vec<&'static str> {
+        let own = || vec!["--url", "ws://127.0.0.1:WS/ws", "--api", "http://127.0.0.1:API/v1/publish"];
+        self.speech.as_ref().map_or_else(own, Speech::arguments)
+    }
+}
 
 fn installed(place: Place<'_>, name: &str) -> String {
     place.installed.join(name).display().to_string()

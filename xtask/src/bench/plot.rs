@@ -26,14 +26,9 @@ const STYLE: &str = "<style>\
     @media(prefers-color-scheme:dark){text{fill:#e6edf3}.unit,.floor-name{fill:#9198a1}.bar{fill:#6e7681}.own{fill:#2bb5c4}.floor{stroke:#f0883e}}\
     </style>";
 
-/// Whether a measure has a plot: where one number says it.
-pub(super) fn is_plotted(measure: &Measure) -> bool {
-    !measure.is("floor")
-}
-
 /// A plot for each measure that somebody was measured with.
 pub(super) fn all(results: &Results) -> Vec<Plot> {
-    let plotted = MEASURES.iter().filter(|measure| is_plotted(measure));
+    let plotted = MEASURES.iter().filter(|measure| !measure.is("floor"));
     plotted.filter_map(|measure| Some(Plot { name: format!("{}.svg", measure.id), svg: plot(results, measure)? })).collect()
 }
 

@@ -64,7 +64,7 @@ impl Server {
     /// What the load client has to know.
     pub(super) fn load_arguments(&self) -> Vec<String> {
         let replace = |word: &&str| word.replace(":WS/", &format!(":{}/", self.public)).replace(":API/", &format!(":{}/", self.internal));
-        self.peer.load.iter().map(replace).collect()
+        self.peer.load_arguments().iter().map(replace).collect()
     }
 }
 

@@ -36,9 +36,7 @@ fn tables(results: &Results) -> String {
 
 fn table(results: &Results, measure: &Measure) -> String {
     let mut out = format!("\n### {}\n\n", capitalised(measure.title));
-    if super::plot::is_plotted(measure) {
-        let _ = writeln!(out, "![{}](../benchmarks/{}.svg)\n", measure.title, measure.id);
-    }
+    let _ = writeln!(out, "![{}](../benchmarks/{}.svg)\n", measure.title, measure.id);
     let heads: Vec<String> = measure.figures.iter().map(|figure| figure.title.to_owned()).collect();
     let floor = measure.figures.iter().find_map(|figure| figure.floor);
     let _ = writeln!(out, "| | {} |{}", heads.join(" | "), if floor.is_some() { " of the floor |" } else { "" });
