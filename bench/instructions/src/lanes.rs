@@ -8,8 +8,8 @@ use tidegate_core::broker::Snapshot;
 use tidegate_core::message::ClientMessage;
 use tidegate_core::session::{Input, Mode, Opening, Output, Push, SubscriptionId};
 use tidegate_core::{
-    Body, ChannelKind, ChannelName, ChannelRule, Epoch, Grants, HistoryAccess, Identity, Moment, Overflow, Pattern, Position, Publication,
-    Retention, Session, SessionSettings,
+    Body, ChannelKind, ChannelName, ChannelRule, Epoch, Grants, Identity, Moment, Overflow, Pattern, Position, Publication, Session,
+    SessionSettings,
 };
 
 use crate::TIMES_MAX;
@@ -56,8 +56,7 @@ pub(crate) fn state(times: u64) {
 /// A session with one subscription that is live, and nothing to write.
 fn subscribed(kind: ChannelKind, overflow: Overflow) -> (Session, SubscriptionId) {
     let everything = Pattern::new("**").expect("a pattern");
-    let (retention, history) = (Retention::default(), HistoryAccess::default());
-    let rule = ChannelRule { pattern: everything.clone(), kind, overflow, retention, history };
+    let rule = ChannelRule { overflow, ..ChannelRule::new(everything.clone(), kind) };
     let settings = SessionSettings { channels: vec![Arc::new(rule)], ..SessionSettings::default() };
     let identity = Identity { grants: Grants { subscribe: vec![everything], ..Grants::default() }, ..Identity::default() };
     let opening = Opening {

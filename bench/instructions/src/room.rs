@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate::instructions::Room;
-use tidegate::{Body, ChannelKind, ChannelName, ChannelRule, HistoryAccess, Overflow, Pattern, Publication, Retention};
+use tidegate::{Body, ChannelKind, ChannelName, ChannelRule, Pattern, Publication};
 
 const DATA: [u8; 128] = [b'1'; 128];
 
@@ -13,8 +13,7 @@ const DATA: [u8; 128] = [b'1'; 128];
 pub(crate) fn fan_out(times: u64) {
     let channel = ChannelName::new("orders:eu").expect("a channel's name");
     let pattern = Pattern::new("**").expect("a pattern");
-    let (retention, history) = (Retention::default(), HistoryAccess::default());
-    let rule = ChannelRule { pattern, kind: ChannelKind::Event, overflow: Overflow::DropOldest, retention, history };
+    let rule = ChannelRule::new(pattern, ChannelKind::Event);
     let room = Room::new(&channel, &Arc::new(rule), 1000).expect("a runtime");
     for _ in 0..times {
         let body = Body::Data(Bytes::from_static(&DATA));

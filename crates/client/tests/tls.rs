@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::auth::Anonymous;
-use tidegate::{
-    ChannelKind, ChannelRule, Config, Gate, Grants, HistoryAccess, Listener, Overflow, Pattern, Retention, SessionSettings, Tls,
-};
+use tidegate::{ChannelKind, ChannelRule, Config, Gate, Grants, Listener, Pattern, SessionSettings, Tls};
 use tidegate_client::{Client, Event, Since};
 
 /// Longer than any handshake on one machine, shorter than anybody's patience.
@@ -22,9 +20,7 @@ fn fixture(name: &str) -> PathBuf {
 /// A gateway with the first certificate, and its address.
 async fn gateway() -> String {
     let all = || vec![Pattern::new("**").unwrap()];
-    let (retention, history) = (Retention::default(), HistoryAccess::default());
-    let rule =
-        ChannelRule { pattern: Pattern::new("log:*").unwrap(), kind: ChannelKind::Log, overflow: Overflow::CatchUp, retention, history };
+    let rule = ChannelRule::new(Pattern::new("log:*").unwrap(), ChannelKind::Log);
     let session = SessionSettings { channels: vec![Arc::new(rule)], ..SessionSettings::default() };
     let grants = Grants { subscribe: all(), publish: all(), history: vec![] };
     let config = Config { session: Arc::new(session), ..Config::default() };

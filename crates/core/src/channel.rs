@@ -250,6 +250,22 @@ pub struct ChannelRule {
     pub retention: Retention,
     /// Who may ask for it.
     pub history: HistoryAccess,
+    /// How long a message may wait for others that then share its write. Zero: it goes out at once.
+    pub flush_window: Duration,
+}
+
+impl ChannelRule {
+    /// A rule with the defaults of its kind.
+    pub fn new(pattern: Pattern, kind: ChannelKind) -> Self {
+        Self {
+            pattern,
+            kind,
+            overflow: Overflow::default_for(kind),
+            retention: Retention::default(),
+            history: HistoryAccess::default(),
+            flush_window: Duration::ZERO,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, any};
 use tidegate_core::broker::{Broker, BrokerError, HistoryError, Page, PageLimit, Snapshot};
 use tidegate_core::message::Since;
 use tidegate_core::session::Input;
-use tidegate_core::{ChannelKind, ChannelName, ChannelRule, CloseCode, HistoryAccess, Overflow, Pattern, Retention};
+use tidegate_core::{ChannelKind, ChannelName, ChannelRule, CloseCode, Pattern};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -240,8 +240,7 @@ impl Gate {
     /// It does not, or says why it can't.
     pub async fn broker_answers(&self) -> Result<(), BrokerError> {
         let (Ok(channel), Ok(pattern)) = (ChannelName::new(PROBE), Pattern::new(PROBE)) else { return Ok(()) };
-        let (kind, overflow) = (ChannelKind::Log, Overflow::CatchUp);
-        let rule = ChannelRule { pattern, kind, overflow, retention: Retention::default(), history: HistoryAccess::Granted };
+        let rule = ChannelRule::new(pattern, ChannelKind::Log);
         match self.hub.broker.history(&rule, &channel, Since::Earliest, PageLimit { messages: 1, bytes: 1 }).await {
             Err(HistoryError::Broker(error)) => Err(error),
             Ok(_) | Err(HistoryError::Retention { .. } | HistoryError::Epoch { .. }) => Ok(()),

@@ -5,27 +5,28 @@
 mod rig;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rig::{Peer, Rig, Seen, frame};
 use serde_json::Value;
 use tidegate::auth::Anonymous;
-use tidegate::{
-    ChannelKind, ChannelRule, Config, Gate, Grants, HistoryAccess, LimitSettings, Overflow, Pattern, RateSettings, Retention,
-    SessionSettings,
-};
+use tidegate::{ChannelKind, ChannelRule, Config, Gate, Grants, LimitSettings, Pattern, RateSettings, SessionSettings};
 
 const PUBLISHERS: u64 = 4;
 const EACH: u64 = 250;
 const READERS: u64 = 6;
+/// Messages that fill a write.
+const BATCH: u64 = 32;
+/// Long enough to be told from a slow machine.
+const WINDOW: Duration = Duration::from_millis(700);
 
 fn config() -> Config {
-    let pattern = Pattern::new("**").unwrap();
-    let (kind, overflow) = (ChannelKind::Log, Overflow::CatchUp);
-    let (retention, history) = (Retention::default(), HistoryAccess::default());
-    let rule = Arc::new(ChannelRule { pattern, kind, overflow, retention, history });
+    let rule = |pattern, flush_window| {
+        Arc::new(ChannelRule { flush_window, ..ChannelRule::new(Pattern::new(pattern).unwrap(), ChannelKind::Log) })
+    };
+    let channels = vec![rule("gathered:*", WINDOW), rule("**", Duration::ZERO)];
     let limits = LimitSettings { rate: RateSettings { per_second: 100_000, burst: 100_000 }, ..LimitSettings::default() };
-    Config { session: Arc::new(SessionSettings { channels: vec![rule], limits, ..SessionSettings::default() }), ..Config::default() }
+    Config { session: Arc::new(SessionSettings { channels, limits, ..SessionSettings::default() }), ..Config::default() }
 }
 
 async fn start() -> Rig {
@@ -99,4 +100,34 @@ async fn every_reader_gets_every_message_once_and_in_order() {
     // What a reader that was behind had read from history already is not delivered a second time.
     assert!(rig.metric("tidegate_delivery_total{kind=\"log\"}") <= (PUBLISHERS * EACH * READERS) as f64);
     assert_eq!(rig.metric("tidegate_panic_total"), 0.0);
+}
+
+/// A channel with a flush window: what comes within it shares a write, which goes out when the window ends, or before when it is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn messages_of_a_flush_window_leave_together() {
+    let rig = start().await;
+    let mut reader = subscribed(&rig, "gathered:a").await;
+    let publisher = rig.gate.publisher();
+    let publish = async |range: std::ops::RangeInclusive<u64>| {
+        for number in range {
+            publisher.publish("gathered:a", &number).await.unwrap();
+        }
+    };
+    let begun = Instant::now();
+    publish(1..=3).await;
+    assert_eq!(next(&mut reader).await["data"], 1);
+    assert!(begun.elapsed() >= WINDOW, "{:?}: the first waits for the others", begun.elapsed());
+    for number in 2..=3 {
+        assert_eq!(next(&mut reader).await["data"], number);
+    }
+    assert!(begun.elapsed() < WINDOW * 2, "{:?}: they wait together", begun.elapsed());
+
+    let begun = Instant::now();
+    publish(4..=4 + BATCH).await;
+    for number in 4..4 + BATCH {
+        assert_eq!(next(&mut reader).await["data"], number);
+    }
+    assert!(begun.elapsed() < WINDOW, "{:?}: a full write does not wait", begun.elapsed());
+    assert_eq!(next(&mut reader).await["data"], 4 + BATCH);
+    assert!(begun.elapsed() >= WINDOW, "{:?}: what did not fit waits for its own", begun.elapsed());
 }

@@ -10,9 +10,7 @@ use std::time::Duration;
 use rig::child::{Server, serve_until_orphaned};
 use rig::{Peer, Rig, Seen, frame};
 use tidegate::auth::Anonymous;
-use tidegate::{
-    AdmissionSettings, ChannelKind, ChannelRule, Config, Gate, Grants, HistoryAccess, Overflow, Pattern, Retention, SessionSettings,
-};
+use tidegate::{AdmissionSettings, ChannelKind, ChannelRule, Config, Gate, Grants, Pattern, SessionSettings};
 
 const CONNECTIONS: usize = 10_000;
 
@@ -20,13 +18,7 @@ const CONNECTIONS: usize = 10_000;
 #[ignore = "no test: a server that only the other test starts"]
 async fn process_that_serves() {
     let pattern = Pattern::new("**").unwrap();
-    let rule = ChannelRule {
-        pattern: pattern.clone(),
-        kind: ChannelKind::Log,
-        overflow: Overflow::CatchUp,
-        retention: Retention::default(),
-        history: HistoryAccess::default(),
-    };
+    let rule = ChannelRule::new(pattern.clone(), ChannelKind::Log);
     let session = SessionSettings { channels: vec![Arc::new(rule)], ..SessionSettings::default() };
     let admission = AdmissionSettings { per_address: CONNECTIONS * 2, ..AdmissionSettings::default() };
     let config = Config { session: Arc::new(session), admission, ..Config::default() };

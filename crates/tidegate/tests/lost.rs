@@ -14,8 +14,8 @@ use tidegate::broker::{
 };
 use tidegate::message::{Publish, Since};
 use tidegate::{
-    BoxFuture, ChannelKind, ChannelName, ChannelRule, CloseCode, Config, Gate, Grants, HeartbeatSettings, HistoryAccess, LimitSettings,
-    Overflow, Pattern, Position, Retention, SessionSettings,
+    BoxFuture, ChannelKind, ChannelName, ChannelRule, CloseCode, Config, Gate, Grants, HeartbeatSettings, LimitSettings, Pattern, Position,
+    SessionSettings,
 };
 
 #[tokio::test]
@@ -46,10 +46,7 @@ async fn half_an_upgrade_is_counted_while_it_lasts() {
 }
 
 fn config(change: impl FnOnce(&mut SessionSettings)) -> Config {
-    let pattern = Pattern::new("**").unwrap();
-    let (kind, overflow) = (ChannelKind::Log, Overflow::CatchUp);
-    let (retention, history) = (Retention::default(), HistoryAccess::default());
-    let rule = Arc::new(ChannelRule { pattern, kind, overflow, retention, history });
+    let rule = Arc::new(ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Log));
     let mut session = SessionSettings { channels: vec![rule], ..SessionSettings::default() };
     change(&mut session);
     Config { session: Arc::new(session), ..Config::default() }

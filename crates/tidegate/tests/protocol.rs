@@ -14,8 +14,8 @@ use tidegate::auth::{Admitted, Anonymous, Authenticate, Denied, Refused, Upgrade
 use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate::message::Credential;
 use tidegate::{
-    ChannelKind, ChannelRule, Config, ConnectionFilter, ConnectionId, ErrorCode, Gate, Grants, HistoryAccess, Identity, LimitSettings,
-    OutboundMemory, OutboxSettings, Overflow, Pattern, RateSettings, Request, Retention, SessionSettings,
+    ChannelKind, ChannelRule, Config, ConnectionFilter, ConnectionId, ErrorCode, Gate, Grants, Identity, LimitSettings, OutboundMemory,
+    OutboxSettings, Overflow, Pattern, RateSettings, Request, Retention, SessionSettings,
 };
 
 /// A client of the protocol: objects in, objects out.
@@ -74,7 +74,7 @@ impl Client {
 
 fn rule(pattern: &str, kind: ChannelKind, overflow: Overflow) -> Arc<ChannelRule> {
     let retention = Retention { messages: 100_000, ..Retention::default() };
-    Arc::new(ChannelRule { pattern: Pattern::new(pattern).unwrap(), kind, overflow, retention, history: HistoryAccess::default() })
+    Arc::new(ChannelRule { overflow, retention, ..ChannelRule::new(Pattern::new(pattern).unwrap(), kind) })
 }
 
 fn config(change: impl FnOnce(&mut SessionSettings)) -> Config {

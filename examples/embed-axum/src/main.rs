@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tidegate::auth::Anonymous;
-use tidegate::{ChannelKind, ChannelRule, Config, Gate, Grants, HistoryAccess, Overflow, Pattern, Phase, Retention, SessionSettings};
+use tidegate::{ChannelKind, ChannelRule, Config, Gate, Grants, Pattern, Phase, SessionSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -59,13 +59,7 @@ async fn health(State(gate): State<Gate>) -> StatusCode {
 }
 
 fn config(orders: Pattern) -> Config {
-    let rule = ChannelRule {
-        pattern: orders,
-        kind: ChannelKind::Log,
-        overflow: Overflow::default_for(ChannelKind::Log),
-        retention: Retention::default(),
-        history: HistoryAccess::default(),
-    };
+    let rule = ChannelRule::new(orders, ChannelKind::Log);
     let session = SessionSettings { channels: vec![Arc::new(rule)], ..SessionSettings::default() };
     Config { session: Arc::new(session), ..Config::default() }
 }

@@ -9,7 +9,7 @@ use tidegate_core::message::{ClientMessage, Credential, Publish, ServerMessage, 
 use tidegate_core::session::{Input, Mode, Notice, Opening, Output, Push, SubscriptionId, Transmit};
 use tidegate_core::{
     Body, ChannelKind, ChannelName, ChannelRule, CloseCode, Epoch, ErrorCode, Grants, HistoryAccess, Identity, LimitSettings, Moment,
-    OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings, Retention, Session, SessionSettings,
+    OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings, Session, SessionSettings,
 };
 
 pub(crate) struct Bench {
@@ -48,8 +48,7 @@ pub(crate) fn many_cases() -> ProptestConfig {
 }
 
 pub(crate) fn rule(pattern: &str, kind: ChannelKind, overflow: Overflow) -> Arc<ChannelRule> {
-    let pattern = Pattern::new(pattern).unwrap();
-    Arc::new(ChannelRule { pattern, kind, overflow, retention: Retention::default(), history: HistoryAccess::Subscribers })
+    Arc::new(ChannelRule { overflow, ..ChannelRule::new(Pattern::new(pattern).unwrap(), kind) })
 }
 
 pub(crate) fn identity() -> Arc<Identity> {

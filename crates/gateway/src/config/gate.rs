@@ -102,6 +102,7 @@ impl Channel {
                 Access::Subscribers => HistoryAccess::Subscribers,
                 Access::Granted => HistoryAccess::Granted,
             },
+            flush_window: self.flush_window,
         }
     }
 }

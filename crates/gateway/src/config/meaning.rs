@@ -174,11 +174,13 @@ fn rule(channel: &Channel) -> String {
         Access::Granted => "history only with a grant",
     };
     let limits = format!("{}, {}", time(kept.age), kept.bytes);
-    match channel.kind {
+    let kept = match channel.kind {
         Kind::Event => format!("event: nothing is kept; who falls behind: {overflow}"),
         Kind::Log => format!("log: keeps {} messages, {limits}; who falls behind: {overflow}; {history}", kept.messages),
         Kind::State => format!("state: keeps the latest of {} keys, {limits}; {history}", kept.messages),
-    }
+    };
+    let waits = format!("; messages wait up to {} for each other", time(channel.flush_window));
+    if channel.flush_window.is_zero() { kept } else { kept + &waits }
 }
 
 fn drain(config: &Config, out: &mut String) -> std::fmt::Result {

@@ -123,6 +123,8 @@ impl Judge<'_> {
             let text = format!("\"{}\" does not fit a channel of kind \"{}\"", overflow.name(), kind.name());
             self.refuse_if(!overflow.fits(kind), &format!("{key}.overflow"), text);
         }
+        let long = channel.flush_window > Duration::from_secs(1);
+        self.refuse_if(long, &format!("{key}.flush_window"), "is 1s at most: a subscriber would wait for nothing");
         let kept = &channel.retention;
         let of = |name: &str| format!("{key}.retention.{name}");
         self.refuse_if(kept.messages == 0, &of("messages"), "has to be at least 1");

@@ -71,6 +71,7 @@ const REFUSED: &[Case] = &[
     ("[[channel]]\nmatch = \"a\"\nkind = \"log\"\noverflow = \"sample\"", "channel.0.overflow", 4, "does not fit"),
     ("[[channel]]\nmatch = \"a\"\nkind = \"log\"\nretention = { messages = 0 }", "channel.0.retention.messages", 4, "at least 1"),
     ("[[channel]]\nmatch = \"a\"\nkind = \"log\"\nretention = { bytes = \"1KiB\" }", "channel.0.retention.bytes", 4, "could not be kept"),
+    ("[[channel]]\nmatch = \"a\"\nkind = \"log\"\nflush_window = \"2s\"", "channel.0.flush_window", 4, "1s at most"),
     ("[[channel]]\nmatch = \"a\"\nkind = \"log\"\nretain = 1", "channel.0.retain", 4, "is not a key"),
     ("[[channel]]\nmatch = \"a\"", "channel.0.kind", 1, "\"event\", \"log\" or \"state\""),
     ("[public\n", "not TOML", 1, ""),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_core::broker::Sink;
@@ -10,6 +11,7 @@ use tidegate_core::session::{Input, Push};
 use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
 use tokio::runtime::Handle;
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
 
 use super::pending::{Item, Items};
 use super::registry::{Member, Registry, Step};
@@ -130,15 +132,15 @@ impl FanOut {
     }
 
     fn put(&self, channel: &ChannelName, item: Item) {
-        if self.registry.put(channel, item) {
-            self.begin(channel.clone());
+        if let Some(rule) = self.registry.put(channel, item) {
+            self.begin(channel.clone(), rule.flush_window);
         }
     }
 
-    fn begin(&self, channel: ChannelName) {
+    fn begin(&self, channel: ChannelName, flush_window: Duration) {
         if let Some(fanout) = self.own.upgrade() {
             self.busy.fetch_add(1, Ordering::Relaxed);
-            self.runtime.spawn(Turn { fanout, channel, ended: false }.run());
+            self.runtime.spawn(Turn { fanout, channel, flush_window, ended: false }.run());
         }
     }
 
@@ -172,6 +174,7 @@ impl Sink for FanOut {
 struct Turn {
     fanout: Arc<FanOut>,
     channel: ChannelName,
+    flush_window: Duration,
     ended: bool,
 }
 
@@ -179,10 +182,23 @@ impl Turn {
     async fn run(mut self) {
         // Publishers that are ready go first: what they have to say shares the write.
         yield_now().await;
+        self.gather().await;
         while let Some(step) = self.fanout.registry.take(&self.channel) {
             self.hand_out(step).await;
+            self.gather().await;
         }
         self.ended = true;
+    }
+
+    /// Lets messages wait for each other, if the channel's rule says so, and no longer than until they fill a write.
+    async fn gather(&self) {
+        if self.flush_window.is_zero() {
+            return;
+        }
+        if let Some(enough) = self.fanout.registry.wait_for_batch(&self.channel) {
+            // Either way it is time to write.
+            let _ = timeout(self.flush_window, enough).await;
+        }
     }
 
     async fn hand_out(&self, step: Step) {
@@ -210,7 +226,7 @@ impl Drop for Turn {
         if !self.ended && std::thread::panicking() {
             self.fanout.metrics.panic.inc();
             self.fanout.registry.interrupted(&self.channel);
-            self.fanout.begin(self.channel.clone());
+            self.fanout.begin(self.channel.clone(), self.flush_window);
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum Items {
 pub(super) struct Pending {
     items: VecDeque<Item>,
     room: Option<Arc<Notify>>,
+    /// Somebody waits until there is enough for a batch.
+    batch: Option<Arc<Notify>>,
 }
 
 impl Pending {
@@ -39,6 +41,17 @@ impl Pending {
 
     pub(super) fn put(&mut self, item: Item) {
         self.items.push_back(item);
+        if self.items.len() >= BATCH_MESSAGES
+            && let Some(batch) = self.batch.take()
+        {
+            batch.notify_waiters();
+        }
+    }
+
+    /// Nothing to wait for: nothing is there, or as much as a write takes.
+    pub(super) fn wait_for_batch(&mut self) -> Option<OwnedNotified> {
+        let waits = (1..BATCH_MESSAGES).contains(&self.items.len());
+        waits.then(|| Arc::clone(self.batch.get_or_insert_default()).notified_owned())
     }
 
     /// What comes first may have been lost on the way: its task panicked.

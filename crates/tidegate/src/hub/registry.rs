@@ -119,14 +119,19 @@ impl Registry {
         self.shard(channel).lock().get(channel).is_some_and(|members| !members.list.is_empty())
     }
 
-    /// Gives a channel something for its subscribers. Says whether a task has to begin that hands it out.
-    pub(crate) fn put(&self, channel: &ChannelName, item: Item) -> bool {
+    /// Gives a channel something for its subscribers. If a task has to begin that hands it out, says by which rule.
+    pub(crate) fn put(&self, channel: &ChannelName, item: Item) -> Option<Arc<ChannelRule>> {
         let mut shard = self.shard(channel).lock();
-        let Some(members) = shard.get_mut(channel).filter(|members| !members.list.is_empty()) else { return false };
+        let members = shard.get_mut(channel).filter(|members| !members.list.is_empty())?;
         members.given += 1;
         let begins = members.pending.is_none();
         members.pending.get_or_insert_default().put(item);
-        begins
+        begins.then(|| Arc::clone(&members.rule))
+    }
+
+    /// The end of a wait until what is pending fills a batch; `None` where nothing is worth waiting for.
+    pub(crate) fn wait_for_batch(&self, channel: &ChannelName) -> Option<OwnedNotified> {
+        self.shard(channel).lock().get_mut(channel)?.pending.as_mut()?.wait_for_batch()
     }
 
     /// The next step of the task that hands a channel's items out; `None` at its end.
@@ -211,7 +216,7 @@ mod tests {
 
     use proptest::prelude::*;
     use tidegate_core::session::{Mode, Opening, Session};
-    use tidegate_core::{ChannelKind, HistoryAccess, Moment, Overflow, Pattern, Retention};
+    use tidegate_core::{ChannelKind, Moment, Pattern};
 
     use super::*;
     use crate::admission::{Admission, AdmissionSettings};
@@ -225,9 +230,7 @@ mod tests {
     }
 
     fn rule() -> Arc<ChannelRule> {
-        let (kind, overflow) = (ChannelKind::Event, Overflow::DropOldest);
-        let (retention, history) = (Retention::default(), HistoryAccess::default());
-        Arc::new(ChannelRule { pattern: Pattern::new("**").unwrap(), kind, overflow, retention, history })
+        Arc::new(ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Event))
     }
 
     fn found(registry: &Registry, channel: &ChannelName) -> Vec<Key> {
@@ -269,11 +272,12 @@ mod tests {
         let (registry, rule, port) = (Registry::new(), rule(), port());
         let channel = ChannelName::new("a").unwrap();
         let join = |number| registry.join(&channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
-        assert!(!registry.put(&channel, Item::Lost(None)), "nobody is there");
+        let begins = || registry.put(&channel, Item::Lost(None)).is_some();
+        assert!(!begins(), "nobody is there");
         join(1);
-        assert!(registry.put(&channel, Item::Lost(None)), "the first begins the task");
+        assert!(begins(), "the first begins the task");
         join(2);
-        assert!(!registry.put(&channel, Item::Lost(None)));
+        assert!(!begins());
         let skipped = || {
             let step = registry.take(&channel)?;
             Some(step.members.iter().map(|member| member.skips(step.first)).collect::<Vec<_>>())
@@ -284,12 +288,12 @@ mod tests {
             assert_eq!(registry.leave(&channel, &port, SubscriptionId(number)), number == 2);
         }
         join(3);
-        assert!(!registry.put(&channel, Item::Lost(None)), "the task is still there");
+        assert!(!begins(), "the task is still there");
         assert_eq!(skipped(), Some(vec![0]));
         assert!(registry.wait_for_room(&channel, 1).is_none() && registry.wait_for_room(&channel, 0).is_some());
         assert_eq!(skipped(), None);
         assert!(registry.wait_for_room(&channel, 0).is_none());
-        assert!(registry.put(&channel, Item::Lost(None)), "another task for what comes later");
+        assert!(begins(), "another task for what comes later");
     }
 
     /// Coming and going costs the same alone, in a crowd, and beside 10,000 other channels. Judged by a margin that no noise

@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use super::{BoxFuture, Broker, Published};
 use crate::message::Publish;
-use crate::{Body, ChannelKind, ChannelName, ChannelRule, HistoryAccess, Overflow, Pattern, Position, Retention};
+use crate::{Body, ChannelKind, ChannelName, ChannelRule, Pattern, Position, Retention};
 
 /// A law that needs a broker with nothing in it.
 pub type Law = for<'a> fn(&'a dyn Broker) -> BoxFuture<'a, ()>;
@@ -61,13 +61,8 @@ laws![
 
 /// A rule of this kind for any name, with generous retention.
 pub fn rule(kind: ChannelKind) -> ChannelRule {
-    ChannelRule {
-        pattern: Pattern::new("**").expect("a valid pattern"),
-        kind,
-        overflow: Overflow::default_for(kind),
-        retention: Retention { messages: 100_000, age: Duration::from_secs(24 * 60 * 60), bytes: 1 << 30 },
-        history: HistoryAccess::Subscribers,
-    }
+    let retention = Retention { messages: 100_000, age: Duration::from_secs(24 * 60 * 60), bytes: 1 << 30 };
+    ChannelRule { retention, ..ChannelRule::new(Pattern::new("**").expect("a valid pattern"), kind) }
 }
 
 /// A message with a number for its data.
