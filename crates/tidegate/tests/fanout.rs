@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rig::{Peer, Rig, Seen, frame};
 use serde_json::Value;
 use tidegate::auth::Anonymous;
+use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate::{ChannelKind, ChannelRule, Config, Gate, Grants, LimitSettings, Pattern, RateSettings, SessionSettings};
 
 const PUBLISHERS: u64 = 4;
@@ -31,7 +32,10 @@ fn config() -> Config {
 
 async fn start() -> Rig {
     let everything = Grants { subscribe: vec![Pattern::new("**").unwrap()], ..Grants::default() };
-    Rig::start(Gate::builder(config()).authenticate(Anonymous::new(everything)).build().await.unwrap()).await
+    // Room for all messages: without a log on disk, a reader that is slower than the oldest can be kept is told of a gap.
+    let broker = Embedded::open(EmbeddedSettings { memory_bytes: 256 << 20, ..EmbeddedSettings::default() }).unwrap();
+    let gate = Gate::builder(config()).authenticate(Anonymous::new(everything)).broker(Arc::new(broker)).build().await.unwrap();
+    Rig::start(gate).await
 }
 
 async fn subscribed(rig: &Rig, channel: &str) -> Peer {
