@@ -35,7 +35,7 @@ mod upgrade;
 
 pub use address::TrustedProxies;
 pub use admission::AdmissionSettings;
-pub use connection::{Closed, ConnectionId, InvalidConnectionId, RawMessage, RawSocket};
+pub use connection::{Closed, RawMessage, RawSocket};
 pub use connections::{ConnectionFilter, ConnectionInfo, ConnectionPage};
 pub use drain::{Drained, Phase};
 pub use gate::{BuildError, Builder, Gate};

@@ -92,6 +92,15 @@ impl Heartbeat {
         std::mem::take(&mut self.due).then(|| self.pings.to_be_bytes())
     }
 
+    /// When the socket last took bytes, if it has.
+    pub(super) fn sent(&self) -> Option<Moment> {
+        Some(self.sent).filter(|&sent| sent != Moment::ZERO)
+    }
+
+    pub(super) const fn received(&self) -> Moment {
+        self.received
+    }
+
     pub(super) const fn has_ping(&self) -> bool {
         self.due
     }
@@ -100,7 +109,7 @@ impl Heartbeat {
     pub(super) fn closing(&self, now: Moment, code: CloseCode) -> Notice {
         Notice::Closing {
             code,
-            last_sent_ago: (self.sent != Moment::ZERO).then(|| now.since(self.sent)),
+            last_sent_ago: self.sent().map(|sent| now.since(sent)),
             last_received_ago: now.since(self.received),
             pings_unanswered: self.unanswered,
         }
@@ -184,6 +193,7 @@ impl Session {
         if quiet_since + interval > now + interval / 10 {
             return self.timers.set(Timer::Ping, on_grid(quiet_since + interval, interval));
         }
+        self.outbox.shrink();
         let was_answered = self.heartbeat.unanswered == 0;
         self.heartbeat.ask(now);
         let next = self.schedule_ping(now);

@@ -37,14 +37,14 @@ use self::rate::Rate;
 use self::stall::Stall;
 use self::state::State;
 use self::timers::{Timer, Timers};
-use crate::{Identity, Moment, Publication, SessionSettings};
+use crate::{ConnectionId, Identity, Moment, Publication, SessionSettings};
 
 /// One connection's life.
 #[derive(Debug)]
 pub struct Session {
     mode: Mode,
     settings: Arc<SessionSettings>,
-    connection: Box<str>,
+    connection: ConnectionId,
     state: State,
     timers: Timers,
     heartbeat: Heartbeat,
@@ -67,7 +67,7 @@ pub struct Opening {
     /// Its settings.
     pub settings: Arc<SessionSettings>,
     /// The connection's id, told in `welcome`.
-    pub connection: Box<str>,
+    pub connection: ConnectionId,
     /// Who it is, if the upgrade authenticated it.
     pub identity: Option<Arc<Identity>>,
     /// Seeds the jitter of its timers.
@@ -231,6 +231,16 @@ impl Session {
     /// Channels subscribed to, those included that are not answered yet.
     pub fn subscriptions(&self) -> usize {
         self.outbox.subscriptions()
+    }
+
+    /// When the socket last took bytes, if it has.
+    pub fn last_sent(&self) -> Option<Moment> {
+        self.heartbeat.sent()
+    }
+
+    /// When frames last arrived; before the first, when the session began.
+    pub const fn last_received(&self) -> Moment {
+        self.heartbeat.received()
     }
 
     /// Who it is, once that is known.

@@ -81,17 +81,13 @@ impl Registry {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// Adds a subscriber.
-    pub(crate) fn join(&self, channel: &ChannelName, rule: &Arc<ChannelRule>, member: Member) {
+    /// Adds a subscriber. Gives the channel's name as all its subscribers may share it.
+    pub(crate) fn join(&self, channel: &ChannelName, rule: &Arc<ChannelRule>, member: Member) -> ChannelName {
         let mut shard = self.shard(channel).lock();
-        match shard.get_mut(channel) {
-            Some(members) => members.join(member),
-            None => {
-                let mut members = Members::new(Arc::clone(rule));
-                members.join(member);
-                shard.insert(channel.clone(), members);
-            }
-        }
+        let entry = shard.entry(channel.clone());
+        let name = entry.key().clone();
+        entry.or_insert_with(|| Members::new(Arc::clone(rule))).join(member);
+        name
     }
 
     /// Takes a subscriber out. Says whether it was the channel's last.
@@ -216,17 +212,17 @@ mod tests {
 
     use proptest::prelude::*;
     use tidegate_core::session::{Mode, Opening, Session};
-    use tidegate_core::{ChannelKind, Moment, Pattern};
+    use tidegate_core::{ChannelKind, ConnectionId, Moment, Pattern};
 
     use super::*;
     use crate::admission::{Admission, AdmissionSettings};
-    use crate::connection::{ConnectionId, Facts};
+    use crate::connection::Facts;
 
     fn port() -> Arc<Port> {
-        let opening = Opening { mode: Mode::Raw, settings: Arc::default(), connection: "c".into(), identity: None, seed: 1 };
+        let opening = Opening { mode: Mode::Raw, settings: Arc::default(), connection: ConnectionId::new(1), identity: None, seed: 1 };
         let place = Arc::new(Admission::default()).enter(&AdmissionSettings::default(), None).unwrap();
         let facts = Facts { address: [127, 0, 0, 1].into(), opened: Moment::ZERO, hints: Default::default() };
-        Arc::new(Port::new(ConnectionId::random(), facts, Session::new(Moment::ZERO, opening), place, true))
+        Arc::new(Port::new(ConnectionId::new(rand::random()), facts, Session::new(Moment::ZERO, opening), place, true))
     }
 
     fn rule() -> Arc<ChannelRule> {
@@ -305,8 +301,8 @@ mod tests {
             let channel = ChannelName::new("a").unwrap();
             let join =
                 |channel: &ChannelName, number| registry.join(channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
-            (0..crowd).for_each(|number| join(&channel, number));
-            (0..channels).for_each(|number| join(&ChannelName::new(&format!("c{number}")).unwrap(), 0));
+            (0..crowd).for_each(|number| drop(join(&channel, number)));
+            (0..channels).for_each(|number| drop(join(&ChannelName::new(&format!("c{number}")).unwrap(), 0)));
             let begun = std::time::Instant::now();
             for number in 0..20_000 {
                 join(&channel, crowd + number);

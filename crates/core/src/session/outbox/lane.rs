@@ -141,6 +141,15 @@ impl Lane {
         }
     }
 
+    /// Keeps no memory for the next message, where none waits. (What a `state` lane keeps is the order of its keys.)
+    pub(super) fn shrink(&mut self) {
+        match &mut self.queue {
+            Queue::Event(lane) => lane.shrink(),
+            Queue::Log(lane) => lane.shrink(),
+            Queue::State(_) => {}
+        }
+    }
+
     /// The `subscribe` that has not been answered, if it is so.
     pub(super) fn unanswered(&self) -> Option<CommandId> {
         match &self.stage {

@@ -39,7 +39,8 @@ pub(super) struct Outbox {
     /// Lanes that have something to write, in the order in which they are served.
     ready: VecDeque<SubscriptionId>,
     /// Lanes that want something from history, in the order in which they are.
-    due: VecDeque<SubscriptionId>,
+    #[expect(clippy::box_collection, reason = "only sessions with a lane behind have one, and each has room for this field")]
+    due: Option<Box<VecDeque<SubscriptionId>>>,
     retry_at: Option<Moment>,
     #[expect(clippy::box_collection, reason = "only raw sessions have one, and each has room for this field")]
     raw: Option<Box<VecDeque<(bool, Bytes)>>>,
@@ -55,14 +56,14 @@ pub(super) enum Request {
 }
 
 impl Outbox {
-    pub(super) const fn new(settings: OutboxSettings) -> Self {
+    pub(super) fn new(settings: OutboxSettings) -> Self {
         Self {
             control: Control::new(),
             budget: Budget::new(settings),
             lanes: Vec::new(),
             last_id: 0,
             ready: VecDeque::new(),
-            due: VecDeque::new(),
+            due: None,
             retry_at: None,
             raw: None,
             held: false,
@@ -92,8 +93,17 @@ impl Outbox {
         let mut lane = self.lanes.remove(self.place(id)?);
         lane.release(&mut self.budget);
         self.ready.retain(|&ready| ready != id);
-        self.due.retain(|&due| due != id);
+        self.due.iter_mut().for_each(|due| due.retain(|&due| due != id));
         Some((lane.channel.clone(), lane.unanswered()))
+    }
+
+    /// Exchanges a lane's copy of its channel's name.
+    pub(super) fn share_name(&mut self, id: SubscriptionId, name: &ChannelName) {
+        if let Some(at) = self.place(id)
+            && self.lanes[at].channel == *name
+        {
+            self.lanes[at].channel = name.clone();
+        }
     }
 
     /// The subscription of a channel.
@@ -210,7 +220,7 @@ impl Outbox {
             }
             self.list(at);
         }
-        self.held = !self.due.is_empty();
+        self.held = self.due.as_ref().is_some_and(|due| !due.is_empty());
     }
 
     /// What is next for the socket. Only what is not asked for can still be conflated, dropped or overtaken.
@@ -233,6 +243,9 @@ impl Outbox {
             };
             if next.is_some() {
                 self.list(at);
+                if matches!(next, Some(Transmit::Message(_))) && self.ready.is_empty() {
+                    self.ready = VecDeque::new();
+                }
                 return next;
             }
         }
@@ -248,23 +261,23 @@ impl Outbox {
     /// A request that there is room for now.
     pub(super) fn poll_request(&mut self) -> Option<(SubscriptionId, ChannelName, Arc<ChannelRule>, Request)> {
         while !self.held {
-            let id = *self.due.front()?;
+            let id = self.first_due()?;
             let Some(at) = self.place(id) else {
-                self.due.pop_front();
+                self.pass_over_due();
                 continue;
             };
             let (cursor, tail) = self.lanes[at].cursors();
             let lane = &mut self.lanes[at];
             let Stage::Behind(behind) = &mut lane.stage else {
-                self.due.pop_front();
+                self.pass_over_due();
                 continue;
             };
             if behind.request == Asked::Due && behind.want == Want::Page && !self.budget.is_low() {
                 return None;
             }
-            self.due.pop_front();
             behind.listed = false;
             if behind.request != Asked::Due {
+                self.pass_over_due();
                 continue;
             }
             let request = match behind.want {
@@ -278,9 +291,32 @@ impl Outbox {
                     Request::Snapshot
                 }
             };
-            return Some((id, lane.channel.clone(), lane.rule.clone(), request));
+            let wish = (id, lane.channel.clone(), lane.rule.clone(), request);
+            self.pass_over_due();
+            return Some(wish);
         }
         None
+    }
+
+    fn first_due(&self) -> Option<SubscriptionId> {
+        self.due.as_ref()?.front().copied()
+    }
+
+    fn pass_over_due(&mut self) {
+        if let Some(due) = &mut self.due {
+            due.pop_front();
+            if due.is_empty() {
+                self.due = None;
+            }
+        }
+    }
+
+    /// Keeps no memory for the next message: the session has been quiet for a while.
+    pub(super) fn shrink(&mut self) {
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
+        self.lanes.iter_mut().for_each(Lane::shrink);
     }
 
     /// When the next pause of a failing history is over.
@@ -355,7 +391,7 @@ impl Outbox {
             match behind.request {
                 Asked::Due if !behind.listed => {
                     behind.listed = true;
-                    self.due.push_back(lane.id);
+                    self.due.get_or_insert_default().push_back(lane.id);
                 }
                 Asked::Later(then) => self.retry_at = Some(self.retry_at.map_or(then, |at| at.min(then))),
                 Asked::Due | Asked::UnderWay(_) => {}
