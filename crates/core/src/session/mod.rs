@@ -331,10 +331,22 @@ impl Session {
 mod tests {
     use super::*;
 
-    /// An idle session: itself, its one subscription, and nothing on the heap but the two names.
+    /// What each part of an idle session takes, so that none grows unnoticed. The measured whole is in `tidegate/tests/idle.rs`.
     #[test]
     fn an_idle_session_is_a_few_hundred_bytes() {
-        let bytes = size_of::<Session>() + outbox::LANE_BYTES;
-        assert!(bytes <= 672, "{bytes} bytes for a session with one subscription");
+        let parts = [
+            ("timers", size_of::<Timers>(), 40),
+            ("heartbeat", size_of::<Heartbeat>(), 64),
+            ("stall", size_of::<Stall>(), 16),
+            ("rate", size_of::<Rate>(), 32),
+            ("authority", size_of::<Authority>(), 24),
+            ("outbox", size_of::<Outbox>(), 176),
+            ("lane", outbox::LANE_BYTES, 112),
+            ("session", size_of::<Session>(), 440),
+        ];
+        for (part, bytes, most) in parts {
+            println!("{part}: {bytes}");
+            assert!(bytes <= most, "{part}: {bytes} bytes, more than {most}");
+        }
     }
 }
