@@ -85,6 +85,12 @@ impl EventLane {
         !self.queue.is_empty()
     }
 
+    /// Places that it keeps, taken or not.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.queue.capacity()
+    }
+
     pub(super) fn shrink(&mut self) {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();

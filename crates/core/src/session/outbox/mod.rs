@@ -10,6 +10,7 @@ mod event;
 mod lane;
 mod log;
 mod pass;
+mod requests;
 mod state;
 
 use std::collections::VecDeque;
@@ -22,9 +23,10 @@ use self::control::Control;
 pub(super) use self::lane::Settled;
 use self::lane::{Asked, Lane, Opening, Queue, Stage, Want};
 use self::log::LogLane;
+pub(super) use self::requests::Request;
 use self::state::StateLane;
 use super::{Push, SubscriptionId, Transmit};
-use crate::broker::{BrokerError, HistoryError, Page, PageLimit, Snapshot};
+use crate::broker::{BrokerError, HistoryError, Page, Snapshot};
 use crate::message::{CommandId, Since};
 use crate::{ChannelName, ChannelRule, Moment, OutboxSettings, Position, Publication};
 
@@ -46,13 +48,6 @@ pub(super) struct Outbox {
     raw: Option<Box<VecDeque<(bool, Bytes)>>>,
     /// Lanes have gone back to their cursors for want of memory: they stay there until the socket takes something.
     held: bool,
-}
-
-/// What a lane wants from the broker.
-#[derive(Debug)]
-pub(super) enum Request {
-    Page(Since, PageLimit),
-    Snapshot,
 }
 
 impl Outbox {
@@ -258,84 +253,12 @@ impl Outbox {
         self.control.has_next() || !self.ready.is_empty() || self.raw.as_ref().is_some_and(|raw| !raw.is_empty()) || self.held
     }
 
-    /// A request that there is room for now.
-    pub(super) fn poll_request(&mut self) -> Option<(SubscriptionId, ChannelName, Arc<ChannelRule>, Request)> {
-        while !self.held {
-            let id = self.first_due()?;
-            let Some(at) = self.place(id) else {
-                self.pass_over_due();
-                continue;
-            };
-            let (cursor, tail) = self.lanes[at].cursors();
-            let lane = &mut self.lanes[at];
-            let Stage::Behind(behind) = &mut lane.stage else {
-                self.pass_over_due();
-                continue;
-            };
-            if behind.request == Asked::Due && behind.want == Want::Page && !self.budget.is_low() {
-                return None;
-            }
-            behind.listed = false;
-            if behind.request != Asked::Due {
-                self.pass_over_due();
-                continue;
-            }
-            let request = match behind.want {
-                Want::Page => {
-                    let limit = self.budget.reserve();
-                    behind.ask(limit, tail);
-                    Request::Page(cursor, limit)
-                }
-                Want::Snapshot => {
-                    behind.ask(PageLimit { messages: 0, bytes: 0 }, tail);
-                    Request::Snapshot
-                }
-            };
-            let wish = (id, lane.channel.clone(), lane.rule.clone(), request);
-            self.pass_over_due();
-            return Some(wish);
-        }
-        None
-    }
-
-    fn first_due(&self) -> Option<SubscriptionId> {
-        self.due.as_ref()?.front().copied()
-    }
-
-    fn pass_over_due(&mut self) {
-        if let Some(due) = &mut self.due {
-            due.pop_front();
-            if due.is_empty() {
-                self.due = None;
-            }
-        }
-    }
-
     /// Keeps no memory for the next message: the session has been quiet for a while.
     pub(super) fn shrink(&mut self) {
         if self.ready.is_empty() {
             self.ready = VecDeque::new();
         }
         self.lanes.iter_mut().for_each(Lane::shrink);
-    }
-
-    /// When the next pause of a failing history is over.
-    pub(super) const fn next_retry(&self) -> Option<Moment> {
-        self.retry_at
-    }
-
-    /// Ends the pauses that are over.
-    pub(super) fn retry(&mut self, now: Moment) {
-        self.retry_at = None;
-        for at in 0..self.lanes.len() {
-            if let Stage::Behind(behind) = &mut self.lanes[at].stage
-                && let Asked::Later(then) = behind.request
-                && then <= now
-            {
-                behind.request = Asked::Due;
-            }
-            self.list(at);
-        }
     }
 
     pub(super) fn push_raw(&mut self, text: bool, data: Bytes) {
@@ -403,3 +326,6 @@ impl Outbox {
 /// What a subscription takes of memory besides its channel's name, as long as nothing waits.
 #[cfg(test)]
 pub(super) const LANE_BYTES: usize = size_of::<Lane>();
+
+#[cfg(test)]
+mod tests;
