@@ -340,9 +340,9 @@ mod tests {
             ("stall", size_of::<Stall>(), 16),
             ("rate", size_of::<Rate>(), 32),
             ("authority", size_of::<Authority>(), 24),
-            ("outbox", size_of::<Outbox>(), 176),
-            ("lane", outbox::LANE_BYTES, 112),
-            ("session", size_of::<Session>(), 440),
+            ("outbox", size_of::<Outbox>(), 168),
+            ("lane", outbox::LANE_BYTES, 96),
+            ("session", size_of::<Session>(), 432),
         ];
         for (part, bytes, most) in parts {
             println!("{part}: {bytes}");

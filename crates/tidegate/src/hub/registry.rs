@@ -38,12 +38,21 @@ impl Member {
     }
 
     fn key(&self) -> Key {
-        (Arc::as_ptr(&self.port).addr(), self.subscription)
+        Key::new(&self.port, self.subscription)
     }
 }
 
-/// A port's address, good as long as the member that holds the port is in the list: half the size of its id and padding.
-type Key = (usize, SubscriptionId);
+/// A port's address, good as long as the member that holds the port is in the list, and the subscription. In half words: with the
+/// member's place behind it an entry of the index has no padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key([u32; 3]);
+
+impl Key {
+    fn new(port: &Port, subscription: SubscriptionId) -> Self {
+        let address = std::ptr::from_ref(port).addr() as u64;
+        Self([(address >> 32) as u32, address as u32, subscription.0])
+    }
+}
 
 /// The subscribers of every channel.
 ///
@@ -94,7 +103,7 @@ impl Registry {
     pub(crate) fn leave(&self, channel: &ChannelName, port: &Port, subscription: SubscriptionId) -> bool {
         let mut shard = self.shard(channel).lock();
         let Some(members) = shard.get_mut(channel) else { return false };
-        let gone = members.leave((std::ptr::from_ref(port).addr(), subscription));
+        let gone = members.leave(Key::new(port, subscription));
         if !members.list.is_empty() {
             return false;
         }
@@ -246,7 +255,7 @@ mod tests {
             let mut model = BTreeSet::new();
             let mut fan_out = None;
             for (joins, number, walks) in steps {
-                let key = (Arc::as_ptr(&port).addr(), SubscriptionId(number));
+                let key = Key::new(&port, SubscriptionId(number));
                 if joins && model.insert(key) {
                     registry.join(&channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
                 } else if !joins {

@@ -30,6 +30,8 @@ use crate::broker::{BrokerError, HistoryError, Page, Snapshot};
 use crate::message::{CommandId, Since};
 use crate::{ChannelName, ChannelRule, Moment, OutboxSettings, Position, Publication};
 
+const NEVER: Moment = Moment::from_ms(u64::MAX);
+
 /// Everything that waits for the socket.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -43,7 +45,8 @@ pub(super) struct Outbox {
     /// Lanes that want something from history, in the order in which they are.
     #[expect(clippy::box_collection, reason = "only sessions with a lane behind have one, and each has room for this field")]
     due: Option<Box<VecDeque<SubscriptionId>>>,
-    retry_at: Option<Moment>,
+    /// When the next pause of a failing history is over.
+    retry_at: Moment,
     #[expect(clippy::box_collection, reason = "only raw sessions have one, and each has room for this field")]
     raw: Option<Box<VecDeque<(bool, Bytes)>>>,
     /// Lanes have gone back to their cursors for want of memory: they stay there until the socket takes something.
@@ -59,7 +62,7 @@ impl Outbox {
             last_id: 0,
             ready: VecDeque::new(),
             due: None,
-            retry_at: None,
+            retry_at: NEVER,
             raw: None,
             held: false,
         }
@@ -253,12 +256,13 @@ impl Outbox {
         self.control.has_next() || !self.ready.is_empty() || self.raw.as_ref().is_some_and(|raw| !raw.is_empty()) || self.held
     }
 
-    /// Keeps no memory for the next message: the session has been quiet for a while.
+    /// Keeps no memory for the next message: the session has been quiet for a while. Where nothing came since the last time, the
+    /// lanes are not even looked at: what lies idle is not in the processor's caches.
     pub(super) fn shrink(&mut self) {
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.ready.capacity() > 0 {
             self.ready = VecDeque::new();
+            self.lanes.iter_mut().for_each(Lane::shrink);
         }
-        self.lanes.iter_mut().for_each(Lane::shrink);
     }
 
     pub(super) fn push_raw(&mut self, text: bool, data: Bytes) {
@@ -316,7 +320,7 @@ impl Outbox {
                     behind.listed = true;
                     self.due.get_or_insert_default().push_back(lane.id);
                 }
-                Asked::Later(then) => self.retry_at = Some(self.retry_at.map_or(then, |at| at.min(then))),
+                Asked::Later(then) => self.retry_at = self.retry_at.min(then),
                 Asked::Due | Asked::UnderWay(_) => {}
             }
         }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Outbox;
 use super::lane::{Asked, Stage, Want};
+use super::{NEVER, Outbox};
 use crate::broker::PageLimit;
 use crate::message::Since;
 use crate::session::SubscriptionId;
@@ -59,12 +59,12 @@ impl Outbox {
 
     /// When the next pause of a failing history is over.
     pub(in crate::session) const fn next_retry(&self) -> Option<Moment> {
-        self.retry_at
+        if self.retry_at.as_ms() == NEVER.as_ms() { None } else { Some(self.retry_at) }
     }
 
     /// Ends the pauses that are over.
     pub(in crate::session) fn retry(&mut self, now: Moment) {
-        self.retry_at = None;
+        self.retry_at = NEVER;
         for at in 0..self.lanes.len() {
             if let Stage::Behind(behind) = &mut self.lanes[at].stage
                 && let Asked::Later(then) = behind.request
