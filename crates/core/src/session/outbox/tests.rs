@@ -1,11 +1,10 @@
 //! What lanes keep when nothing waits in them.
 
 use super::*;
-use crate::{Body, ChannelKind, Epoch, HistoryAccess, Overflow, Pattern, Retention};
+use crate::{Body, ChannelKind, Epoch, Pattern};
 
 fn subscribed(kind: ChannelKind, top: Option<Position>) -> (Outbox, SubscriptionId) {
-    let (pattern, overflow) = (Pattern::new("**").unwrap(), Overflow::DropOldest);
-    let rule = ChannelRule { pattern, kind, overflow, retention: Retention::default(), history: HistoryAccess::default() };
+    let rule = ChannelRule::new(Pattern::new("**").unwrap(), kind);
     let mut outbox = Outbox::new(OutboxSettings::default());
     let id = outbox.open(ChannelName::new("a").unwrap(), Arc::new(rule), 1, None);
     assert_eq!(outbox.attached(id, top), Settled::Answered);
