@@ -92,13 +92,8 @@ impl Heartbeat {
         std::mem::take(&mut self.due).then(|| self.pings.to_be_bytes())
     }
 
-    /// When the socket last took bytes, if it has.
     pub(super) fn sent(&self) -> Option<Moment> {
         Some(self.sent).filter(|&sent| sent != Moment::ZERO)
-    }
-
-    pub(super) const fn received(&self) -> Moment {
-        self.received
     }
 
     pub(super) const fn has_ping(&self) -> bool {
@@ -117,6 +112,16 @@ impl Heartbeat {
 }
 
 impl Session {
+    /// When the socket last took bytes, if it has.
+    pub fn last_sent(&self) -> Option<Moment> {
+        self.heartbeat.sent()
+    }
+
+    /// When frames last arrived; before the first, when the session began.
+    pub const fn last_received(&self) -> Moment {
+        self.heartbeat.received
+    }
+
     pub(super) fn start_heartbeat(&mut self, now: Moment) {
         let settings = self.settings.heartbeat;
         self.schedule_ping(now);

@@ -233,16 +233,6 @@ impl Session {
         self.outbox.subscriptions()
     }
 
-    /// When the socket last took bytes, if it has.
-    pub fn last_sent(&self) -> Option<Moment> {
-        self.heartbeat.sent()
-    }
-
-    /// When frames last arrived; before the first, when the session began.
-    pub const fn last_received(&self) -> Moment {
-        self.heartbeat.received()
-    }
-
     /// Who it is, once that is known.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.authority.identity.as_ref()
