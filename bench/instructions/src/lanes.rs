@@ -8,8 +8,8 @@ use tidegate_core::broker::Snapshot;
 use tidegate_core::message::ClientMessage;
 use tidegate_core::session::{Input, Mode, Opening, Output, Push, SubscriptionId};
 use tidegate_core::{
-    Body, ChannelKind, ChannelName, ChannelRule, Epoch, Grants, Identity, Moment, Overflow, Pattern, Position, Publication, Session,
-    SessionSettings,
+    Body, ChannelKind, ChannelName, ChannelRule, ConnectionId, Epoch, Grants, Identity, Moment, Overflow, Pattern, Position, Publication,
+    Session, SessionSettings,
 };
 
 use crate::TIMES_MAX;
@@ -62,7 +62,7 @@ fn subscribed(kind: ChannelKind, overflow: Overflow) -> (Session, SubscriptionId
     let opening = Opening {
         mode: Mode::Tidegate,
         settings: Arc::new(settings),
-        connection: "c1".into(),
+        connection: ConnectionId::new(1),
         identity: Some(Arc::new(identity)),
         seed: 42,
     };

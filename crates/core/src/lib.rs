@@ -7,6 +7,7 @@
 pub mod broker;
 mod channel;
 mod codes;
+mod connection;
 mod grants;
 pub mod message;
 mod position;
@@ -17,6 +18,7 @@ mod time;
 
 pub use channel::{ChannelKind, ChannelName, ChannelRule, HistoryAccess, InvalidChannel, InvalidPattern, Overflow, Pattern, Retention};
 pub use codes::{CloseClass, CloseCode, ErrorCode, close_class};
+pub use connection::{ConnectionId, InvalidConnectionId};
 pub use grants::{Grants, Identity};
 pub use position::{Epoch, Position};
 pub use publication::{Body, Dialect, Publication};

@@ -55,7 +55,8 @@ pub struct HeartbeatSettings {
     pub ping: Duration,
     /// Unanswered pings until the peer counts as dead: it is cut after `(missed + 0.5) × ping` of silence.
     pub missed: u32,
-    /// Time between application pings, for paths that eat control frames. `None` turns them off.
+    /// The longest time between application pings, for paths that eat control frames: one that would come due before the next protocol
+    /// ping goes out with this one. `None` turns them off.
     pub app_ping: Option<Duration>,
     /// Close a session without any application message either way for so long. Off by default: silence is normal.
     pub idle: Option<Duration>,

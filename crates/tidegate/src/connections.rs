@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use tidegate_core::Moment;
+use tidegate_core::{ConnectionId, Moment};
 use tokio::sync::Notify;
 
-use crate::connection::{ConnectionId, Port};
+use crate::connection::Port;
 
 /// Shards, by the ids' highest bits: the order of ids is the order of shards.
 const SHARDS: usize = 64;

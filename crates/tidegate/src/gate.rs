@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, any};
 use tidegate_core::broker::{Broker, BrokerError, HistoryError, Page, PageLimit, Snapshot};
 use tidegate_core::message::Since;
 use tidegate_core::session::Input;
-use tidegate_core::{ChannelKind, ChannelName, ChannelRule, CloseCode, Pattern};
+use tidegate_core::{ChannelKind, ChannelName, ChannelRule, CloseCode, ConnectionId, Pattern};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -18,7 +18,7 @@ use crate::auth::Authenticate;
 use crate::broker::{Embedded, EmbeddedSettings, OpenError};
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::connection::{ConnectionId, RawSocket};
+use crate::connection::RawSocket;
 use crate::connections::{ConnectionFilter, ConnectionPage, Connections, MAX_PAGE};
 use crate::drain::{Drained, Lifecycle, Phase};
 use crate::hub::{FanOut, Hub, Lines, Replay, Subscribing, shed_when_over};
@@ -100,7 +100,7 @@ impl Builder {
             }
         };
         if config.session.node.is_empty() {
-            Arc::make_mut(&mut config.session).node = ConnectionId::random().to_string().into();
+            Arc::make_mut(&mut config.session).node = ConnectionId::new(rand::random()).to_string().into();
         }
         let metrics = Arc::new(metrics);
         let clock = Clock::start();

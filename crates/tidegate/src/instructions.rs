@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tidegate_core::broker::Sink;
 use tidegate_core::message::ClientMessage;
 use tidegate_core::session::{Input, Mode, Opening, Output, Session, SubscriptionId};
-use tidegate_core::{ChannelName, ChannelRule, Grants, Identity, Moment, OutboxSettings, Publication, SessionSettings};
+use tidegate_core::{ChannelName, ChannelRule, ConnectionId, Grants, Identity, Moment, OutboxSettings, Publication, SessionSettings};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admission::{Admission, AdmissionSettings};
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::connection::{ConnectionId, Facts, Hints, Port};
+use crate::connection::{Facts, Hints, Port};
 use crate::hub::{FanOut, Member};
 use crate::metrics::Metrics;
 use crate::settings::OutboundMemory;
@@ -49,12 +49,13 @@ impl Room {
         let mut ports = Vec::new();
         for _ in 0..subscribers {
             let identity = Some(Arc::clone(&identity));
-            let opening = Opening { mode: Mode::Tidegate, settings: Arc::clone(&settings), connection: "c".into(), identity, seed: 1 };
+            let opening =
+                Opening { mode: Mode::Tidegate, settings: Arc::clone(&settings), connection: ConnectionId::new(1), identity, seed: 1 };
             let mut session = Session::new(Moment::ZERO, opening);
             let Some(subscription) = subscribe(&mut session, channel) else { continue };
             let Ok(place) = admission.enter(&AdmissionSettings::default(), None) else { continue };
             let facts = Facts { address: [127, 0, 0, 1].into(), opened: Moment::ZERO, hints: Hints::default() };
-            let port = Arc::new(Port::new(ConnectionId::random(), facts, session, place, false));
+            let port = Arc::new(Port::new(ConnectionId::new(rand::random()), facts, session, place, false));
             fanout.registry.join(channel, rule, Member::new(Arc::clone(&port), subscription));
             ports.push(port);
         }

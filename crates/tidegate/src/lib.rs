@@ -35,7 +35,7 @@ mod upgrade;
 
 pub use address::TrustedProxies;
 pub use admission::AdmissionSettings;
-pub use connection::{Closed, ConnectionId, InvalidConnectionId, RawMessage, RawSocket};
+pub use connection::{Closed, RawMessage, RawSocket};
 pub use connections::{ConnectionFilter, ConnectionInfo, ConnectionPage};
 pub use drain::{Drained, Phase};
 pub use gate::{BuildError, Builder, Gate};
@@ -49,7 +49,7 @@ pub use tls::{Tls, TlsError};
 
 pub use tidegate_core::broker::{BoxFuture, Published};
 pub use tidegate_core::{
-    Body, ChannelKind, ChannelName, ChannelRule, CloseCode, Epoch, ErrorCode, Grants, HeartbeatSettings, HistoryAccess, Identity,
-    InvalidChannel, InvalidPattern, LimitSettings, OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings,
-    ReconnectSettings, Retention, SessionSettings, message,
+    Body, ChannelKind, ChannelName, ChannelRule, CloseCode, ConnectionId, Epoch, ErrorCode, Grants, HeartbeatSettings, HistoryAccess,
+    Identity, InvalidChannel, InvalidConnectionId, InvalidPattern, LimitSettings, OutboxSettings, Overflow, Pattern, Position, Publication,
+    RateSettings, ReconnectSettings, Retention, SessionSettings, message,
 };

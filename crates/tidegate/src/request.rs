@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tidegate_core::broker::BoxFuture;
 use tidegate_core::{ErrorCode, Identity};
 
-use crate::connection::ConnectionId;
+use tidegate_core::ConnectionId;
 
 /// A client's question.
 #[derive(Clone, Debug)]

@@ -40,7 +40,7 @@ async fn subscribe(server: &Server) -> Peer {
 
 #[tokio::test]
 #[ignore = "long: 30 s, 10,000 connections"]
-async fn an_idle_subscribed_connection_costs_at_most_two_kibibytes() {
+async fn an_idle_subscribed_connection_costs_less_than_two_kibibytes() {
     let server = Server::start(20_000);
     let warm: Vec<_> = futures_util::future::join_all((0..50).map(|_| subscribe(&server))).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -52,6 +52,7 @@ async fn an_idle_subscribed_connection_costs_at_most_two_kibibytes() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let each = (server.resident_bytes() - before) / CONNECTIONS as u64;
     println!("{each} bytes per idle subscribed connection");
-    assert!(each <= 2048, "{each} bytes each");
+    // It is 1,712; beyond this a part has grown: those of `docs/how-to/capacity.md` have tests of their own.
+    assert!(each <= 1843, "{each} bytes each");
     drop((warm, peers));
 }

@@ -112,7 +112,7 @@ impl Session {
         let identity = self.authority.identity.as_deref();
         ServerMessage::Welcome(Box::new(Welcome {
             id,
-            connection: self.connection.clone(),
+            connection: self.connection.to_string().into(),
             node: settings.node.clone(),
             user: identity.and_then(|identity| identity.user.clone()),
             session: identity.and_then(|identity| identity.session.clone()),

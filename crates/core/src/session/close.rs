@@ -2,8 +2,8 @@
 
 use super::outbox::Outbox;
 use super::timers::Timer;
-use super::{Ending, Input, Output, Session, State, Transmit};
-use crate::{CloseCode, Moment};
+use super::{Ending, Input, Output, Session, State, SubscriptionId, Transmit};
+use crate::{ChannelName, CloseCode, Moment};
 
 /// A close frame's reason is at most this long (RFC 6455, 5.5: 125 bytes less the code).
 const REASON_BYTES: usize = 123;
@@ -102,6 +102,18 @@ impl Session {
             let ending = closing.ending();
             self.terminate(ending);
         }
+    }
+
+    /// Its connection is gone without its saying so. Tells what is left to be taken out of the hub: every subscription whose
+    /// [`Output::Detach`] was not polled.
+    pub fn abandon(&mut self) -> Vec<(SubscriptionId, ChannelName)> {
+        self.leave_channels();
+        self.terminate(Ending::Lost);
+        let detached = |output| match output {
+            Output::Detach { subscription, channel } => Some((subscription, channel)),
+            _ => None,
+        };
+        std::mem::take(&mut self.outputs).into_iter().filter_map(detached).collect()
     }
 
     pub(super) fn transmit_close(&mut self) -> Option<Transmit> {

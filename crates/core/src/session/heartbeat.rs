@@ -15,8 +15,8 @@ const GRID: Duration = Duration::from_millis(250);
 pub(super) struct Heartbeat {
     /// The last frame of any kind.
     received: Moment,
-    /// The last byte that the socket took.
-    sent: Option<Moment>,
+    /// The last byte that the socket took; the origin before the first.
+    sent: Moment,
     /// From when silence counts: the last frame, the last progress of a socket that had been full (only the peer can have
     /// made room), or when reading was taken up again.
     alive: Moment,
@@ -42,7 +42,7 @@ impl Heartbeat {
     pub(super) fn new(now: Moment, seed: u64) -> Self {
         Self {
             received: now,
-            sent: None,
+            sent: Moment::ZERO,
             alive: now,
             spoken: now,
             interval_ms: 0,
@@ -92,6 +92,10 @@ impl Heartbeat {
         std::mem::take(&mut self.due).then(|| self.pings.to_be_bytes())
     }
 
+    pub(super) fn sent(&self) -> Option<Moment> {
+        Some(self.sent).filter(|&sent| sent != Moment::ZERO)
+    }
+
     pub(super) const fn has_ping(&self) -> bool {
         self.due
     }
@@ -100,7 +104,7 @@ impl Heartbeat {
     pub(super) fn closing(&self, now: Moment, code: CloseCode) -> Notice {
         Notice::Closing {
             code,
-            last_sent_ago: self.sent.map(|sent| now.since(sent)),
+            last_sent_ago: self.sent().map(|sent| now.since(sent)),
             last_received_ago: now.since(self.received),
             pings_unanswered: self.unanswered,
         }
@@ -108,6 +112,16 @@ impl Heartbeat {
 }
 
 impl Session {
+    /// When the socket last took bytes, if it has.
+    pub fn last_sent(&self) -> Option<Moment> {
+        self.heartbeat.sent()
+    }
+
+    /// When frames last arrived; before the first, when the session began.
+    pub const fn last_received(&self) -> Moment {
+        self.heartbeat.received
+    }
+
     pub(super) fn start_heartbeat(&mut self, now: Moment) {
         let settings = self.settings.heartbeat;
         self.schedule_ping(now);
@@ -137,7 +151,7 @@ impl Session {
 
     /// The socket took bytes; `after_blocking` if it had been full, and so the peer has taken some.
     pub(super) fn wrote(&mut self, now: Moment, after_blocking: bool) {
-        self.heartbeat.sent = Some(now);
+        self.heartbeat.sent = now;
         if after_blocking {
             self.peer_took(now);
         }
@@ -177,25 +191,43 @@ impl Session {
 
     /// Skipped only if within the interval there was traffic both ways: a proxy's clock may count one direction only.
     pub(super) fn ping_due(&mut self, now: Moment) {
+        self.put_off_dead();
         let interval = Duration::from_millis(self.heartbeat.interval_ms.into());
-        let quiet_since = self.heartbeat.sent.map_or(Moment::ZERO, |sent| sent.min(self.heartbeat.received));
+        let quiet_since = self.heartbeat.sent.min(self.heartbeat.received);
         // The last ping and its pong are themselves traffic, a moment younger than the interval: not worth another wake-up.
         if quiet_since + interval > now + interval / 10 {
-            return self.timers.set(Timer::Ping, quiet_since + interval);
+            return self.timers.set(Timer::Ping, on_grid(quiet_since + interval, interval));
         }
-        // The last came back unanswered: perhaps the path eats control frames. Asks in the other way before it is too late.
-        if self.heartbeat.unanswered > 0 && self.timers.is_set(Timer::AppPing) {
+        self.outbox.shrink();
+        let was_answered = self.heartbeat.unanswered == 0;
+        self.heartbeat.ask(now);
+        let next = self.schedule_ping(now);
+        if self.app_ping_goes_along(now, next, was_answered) {
             self.app_ping_due(now);
         }
-        self.heartbeat.ask(now);
-        self.schedule_ping(now);
     }
 
-    fn schedule_ping(&mut self, now: Moment) {
+    /// Whether the application ping shares the write, and the peer's wake-up, of a ping: where it would come due before the next.
+    /// By at most half of its interval, so that the peer has had time to answer the one before. And where the last ping came back
+    /// unanswered: perhaps the path eats control frames, and we ask in the other way before it is too late.
+    fn app_ping_goes_along(&self, now: Moment, next: Moment, was_answered: bool) -> bool {
+        let (Some(due), Some(every)) = (self.timers.get(Timer::AppPing), self.settings.heartbeat.app_ping) else { return false };
+        !was_answered || due <= next && due <= now + every / 2
+    }
+
+    /// The dead timer is put off whenever the session is awake for a ping: while pings are answered it wakes nobody.
+    fn put_off_dead(&mut self) {
+        if let Some(set) = self.timers.get(Timer::Dead) {
+            self.timers.set(Timer::Dead, set.max(self.heartbeat.alive + self.settings.heartbeat.dead_after()));
+        }
+    }
+
+    fn schedule_ping(&mut self, now: Moment) -> Moment {
         let interval = self.heartbeat.jittered(self.settings.heartbeat.ping).max(Duration::from_millis(1));
         let at = on_grid(now + interval, interval);
         self.heartbeat.interval_ms = u32::try_from(at.since(now).as_millis()).unwrap_or(u32::MAX);
         self.timers.set(Timer::Ping, at);
+        at
     }
 
     pub(super) fn app_ping_due(&mut self, now: Moment) {

@@ -76,6 +76,12 @@ impl Session {
         }
     }
 
+    /// Lets a subscription hold its channel's name together with all others of the channel, instead of the copy that came in with the
+    /// command.
+    pub fn share_name(&mut self, subscription: SubscriptionId, name: &ChannelName) {
+        self.outbox.share_name(subscription, name);
+    }
+
     pub(super) fn attached(&mut self, subscription: SubscriptionId, result: Result<Option<Position>, BrokerError>) {
         match result {
             Ok(top) => {

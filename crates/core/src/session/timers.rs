@@ -4,7 +4,6 @@ use crate::Moment;
 
 /// What a session may wait for, in the order in which timers that are due together are looked at: what ends it comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Timer {
     /// The end of the close handshake.
     Close,
@@ -47,25 +46,70 @@ impl Timer {
         Self::Age,
         Self::Retry,
     ];
+
+    const fn place(self) -> Place {
+        match self {
+            Self::Authority => Place::Lasting(0),
+            Self::Dead => Place::Lasting(1),
+            Self::Ping => Place::Lasting(2),
+            Self::AppPing => Place::Lasting(3),
+            Self::Close => Place::Passing(0),
+            Self::Authenticate => Place::Passing(1),
+            Self::Depart => Place::Passing(2),
+            Self::Stall => Place::Passing(3),
+            Self::Assemble => Place::Passing(4),
+            Self::Idle => Place::Passing(5),
+            Self::Age => Place::Passing(6),
+            Self::Retry => Place::Passing(7),
+        }
+    }
 }
 
-/// When each of them is due. Eight bytes per timer, no list to keep in order: a dozen is quicker scanned than sorted.
+/// Where a timer stands in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Set in every session that only stays.
+    Lasting(usize),
+    /// Set for a while, or where the settings ask for it.
+    Passing(usize),
+}
+
+const LASTING: usize = 4;
+const PASSING: usize = 8;
+
+/// When each of them is due. Eight bytes per timer, no list to keep in order: a dozen is quicker scanned than sorted. Those that are
+/// not set in a session at rest have their memory only while one of them is.
 #[derive(Debug)]
-pub(super) struct Timers([Moment; Timer::ALL.len()]);
+pub(super) struct Timers {
+    lasting: [Moment; LASTING],
+    passing: Option<Box<[Moment; PASSING]>>,
+}
 
 const NEVER: Moment = Moment::from_ms(u64::MAX);
 
 impl Timers {
     pub(super) const fn new() -> Self {
-        Self([NEVER; Timer::ALL.len()])
+        Self { lasting: [NEVER; LASTING], passing: None }
     }
 
     pub(super) fn set(&mut self, timer: Timer, at: Moment) {
-        self.0[timer as usize] = at;
+        match timer.place() {
+            Place::Lasting(place) => self.lasting[place] = at,
+            Place::Passing(place) => self.passing.get_or_insert_with(|| Box::new([NEVER; PASSING]))[place] = at,
+        }
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {
-        self.0[timer as usize] = NEVER;
+        match timer.place() {
+            Place::Lasting(place) => self.lasting[place] = NEVER,
+            Place::Passing(place) => {
+                let Some(passing) = &mut self.passing else { return };
+                passing[place] = NEVER;
+                if passing.iter().all(|&at| at == NEVER) {
+                    self.passing = None;
+                }
+            }
+        }
     }
 
     pub(super) fn stop_all(&mut self) {
@@ -73,7 +117,11 @@ impl Timers {
     }
 
     pub(super) fn get(&self, timer: Timer) -> Option<Moment> {
-        Some(self.0[timer as usize]).filter(|&at| at != NEVER)
+        let at = match timer.place() {
+            Place::Lasting(place) => self.lasting[place],
+            Place::Passing(place) => self.passing.as_ref()?[place],
+        };
+        Some(at).filter(|&at| at != NEVER)
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
@@ -82,12 +130,13 @@ impl Timers {
 
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Moment> {
-        self.0.iter().copied().min().filter(|&at| at != NEVER)
+        let passing = self.passing.iter().flat_map(|passing| passing.iter());
+        self.lasting.iter().chain(passing).copied().min().filter(|&at| at != NEVER)
     }
 
     /// Stops and gives one that is due.
     pub(super) fn expire(&mut self, now: Moment) -> Option<Timer> {
-        let timer = Timer::ALL.into_iter().find(|&timer| self.0[timer as usize] <= now && self.is_set(timer))?;
+        let timer = Timer::ALL.into_iter().find(|&timer| self.get(timer).is_some_and(|at| at <= now))?;
         self.stop(timer);
         Some(timer)
     }
@@ -114,8 +163,28 @@ mod tests {
 
     #[test]
     fn the_table_has_a_place_for_each() {
-        for (place, timer) in Timer::ALL.into_iter().enumerate() {
-            assert_eq!(timer as usize, place);
+        let mut timers = Timers::new();
+        for (ms, timer) in (1..).zip(Timer::ALL) {
+            timers.set(timer, Moment::from_ms(ms));
         }
+        for (ms, timer) in (1..).zip(Timer::ALL) {
+            assert_eq!(timers.get(timer), Some(Moment::from_ms(ms)), "{timer:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_at_rest_has_no_memory_for_timers_that_pass() {
+        let mut timers = Timers::new();
+        for timer in [Timer::Authority, Timer::Dead, Timer::Ping, Timer::AppPing] {
+            timers.set(timer, Moment::from_ms(1000));
+        }
+        assert!(timers.passing.is_none());
+        for timer in [Timer::Authenticate, Timer::Stall] {
+            timers.set(timer, Moment::from_ms(1));
+        }
+        timers.stop(Timer::Stall);
+        assert!(timers.is_set(Timer::Authenticate) && !timers.is_set(Timer::Stall));
+        assert_eq!(timers.expire(Moment::from_ms(1)), Some(Timer::Authenticate));
+        assert!(timers.passing.is_none());
     }
 }

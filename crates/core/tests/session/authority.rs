@@ -26,7 +26,7 @@ fn who_is_known_is_welcome_at_once() {
     let mut bench = Bench::new(settings());
     match &bench.messages()[..] {
         [ServerMessage::Welcome(welcome)] => {
-            assert_eq!((welcome.id, &*welcome.connection, &*welcome.node), (None, "c1", "n1"));
+            assert_eq!((welcome.id, &*welcome.connection, &*welcome.node), (None, "1", "n1"));
             assert_eq!(welcome.user.as_deref(), Some("u1"));
             assert_eq!((welcome.dead, welcome.expires_in), (secs(62) + secs(1) / 2, secs(24 * 60 * 60)));
         }

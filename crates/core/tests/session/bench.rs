@@ -8,8 +8,8 @@ use proptest::prelude::ProptestConfig;
 use tidegate_core::message::{ClientMessage, Credential, Publish, ServerMessage, Since};
 use tidegate_core::session::{Input, Mode, Notice, Opening, Output, Push, SubscriptionId, Transmit};
 use tidegate_core::{
-    Body, ChannelKind, ChannelName, ChannelRule, CloseCode, Epoch, ErrorCode, Grants, HistoryAccess, Identity, LimitSettings, Moment,
-    OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings, Session, SessionSettings,
+    Body, ChannelKind, ChannelName, ChannelRule, CloseCode, ConnectionId, Epoch, ErrorCode, Grants, HistoryAccess, Identity, LimitSettings,
+    Moment, OutboxSettings, Overflow, Pattern, Position, Publication, RateSettings, Session, SessionSettings,
 };
 
 pub(crate) struct Bench {
@@ -91,7 +91,7 @@ impl Bench {
     }
 
     fn begin(now: Moment, mode: Mode, settings: SessionSettings, identity: Option<Arc<Identity>>) -> Self {
-        let opening = Opening { mode, settings: Arc::new(settings), connection: "c1".into(), identity, seed: 42 };
+        let opening = Opening { mode, settings: Arc::new(settings), connection: ConnectionId::new(1), identity, seed: 42 };
         Self { session: Session::new(now, opening), now }
     }
 

@@ -4,7 +4,7 @@ use tidegate_core::CloseCode;
 use tidegate_core::message::ClientMessage;
 use tidegate_core::session::{Ending, Input, Output, Transmit};
 
-use crate::bench::{Bench, at, publication, secs, settings};
+use crate::bench::{Bench, at, name, publication, secs, settings};
 
 fn close(code: CloseCode) -> Input {
     Input::Close { code, retry_ms: None, reason: None }
@@ -15,6 +15,28 @@ fn ending(bench: &mut Bench) -> Option<Ending> {
         Output::Terminate(ending) => Some(ending),
         _ => None,
     })
+}
+
+/// Whether it lives or is closing: who loses the connection learns what is left to be taken out of the hub, and each once.
+#[test]
+fn an_abandoned_session_tells_what_it_is_still_attached_to() {
+    for closes in [false, true] {
+        let mut bench = Bench::new(settings());
+        let kept = bench.join("log:kept", Some(0));
+        let left = bench.join("log:left", Some(0));
+        let polled = bench.join("log:polled", Some(0));
+        bench.says(ClientMessage::Unsubscribe { id: 7, channel: name("log:polled") });
+        assert!(matches!(&bench.outputs()[..], [Output::Detach { subscription, .. }] if *subscription == polled));
+        bench.says(ClientMessage::Unsubscribe { id: 8, channel: name("log:left") });
+        if closes {
+            bench.handle(close(CloseCode::Internal));
+        }
+        let mut abandoned = bench.session.abandon();
+        abandoned.sort();
+        assert_eq!(abandoned, [(kept, name("log:kept")), (left, name("log:left"))], "closes: {closes}");
+        assert_eq!(bench.session.abandon(), [], "closes: {closes}");
+        assert_eq!((bench.session.poll_timeout(), bench.session.wants_write()), (None, false));
+    }
 }
 
 #[test]

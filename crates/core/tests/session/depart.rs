@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_core::message::{ClientMessage, DepartReason, ServerMessage};
 use tidegate_core::session::{Ending, Input, Mode, Output, Push, Transmit};
-use tidegate_core::{HeartbeatSettings, Moment, SessionSettings};
+use tidegate_core::{ConnectionId, HeartbeatSettings, Moment, SessionSettings};
 
 use crate::bench::{Bench, at, identity, name, publication, secs, settings};
 
@@ -123,7 +123,7 @@ fn the_maximum_age_is_announced_with_jitter() {
         let opening = tidegate_core::session::Opening {
             mode: Mode::Tidegate,
             settings: settings.into(),
-            connection: "c".into(),
+            connection: ConnectionId::new(1),
             identity: Some(identity()),
             seed: u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15),
         };

@@ -49,8 +49,36 @@ fn idle_sessions_wake_together_and_once_a_ping() {
         }
     }
     assert!(moments.iter().all(|moment| moment.as_ms().is_multiple_of(250)), "{moments:?}");
-    // The dead timer looks now and then, too.
-    assert!(wakes < 150, "{wakes} wake-ups for 100 pings");
+    assert_eq!(wakes, 100, "the dead timer wakes nobody while pings are answered");
+}
+
+/// Whatever the intervals: an application ping comes at least as often as it was promised, and has time to be answered.
+#[test]
+fn application_pings_share_the_write_of_a_ping() {
+    for (ping, app_ping, alone) in [(25, 60, 0), (25, 30, 10), (10, 60, 0), (55, 60, 1000), (60, 25, 1000)] {
+        let heartbeat = HeartbeatSettings { ping: secs(ping), app_ping: Some(secs(app_ping)), ..HeartbeatSettings::default() };
+        let mut bench = Bench::new(tidegate_core::SessionSettings { heartbeat, ..settings() });
+        bench.write();
+        let (mut last, mut by_themselves) = (bench.now, 0);
+        for _ in 0..1000 {
+            bench.now = bench.session.poll_timeout().unwrap();
+            bench.handle(Input::Timeout);
+            let written = bench.write();
+            if written.contains(&Transmit::Message(Box::new(ServerMessage::Ping))) {
+                let span = bench.now.since(last);
+                assert!((secs(app_ping) / 2..=secs(app_ping)).contains(&span), "{ping} s and {app_ping} s: {span:?}");
+                last = bench.now;
+                by_themselves += usize::from(pings(&written) == 0);
+                bench.handle(Input::Message(ClientMessage::Pong));
+            }
+            assert!(bench.now.since(last) <= secs(app_ping), "{ping} s and {app_ping} s: late");
+            bench.handle(Input::Wrote(6));
+            bench.handle(Input::Frames { count: 1, assembling: false });
+            bench.handle(Input::PeerPong);
+            assert_eq!(bench.notices(), [], "{ping} s and {app_ping} s");
+        }
+        assert!(by_themselves <= alone, "{ping} s and {app_ping} s: {by_themselves} alone");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ section! {
         ping: Duration = "25s",
         /// Unanswered pings until the peer counts as dead: it is closed after (missed + ½) × ping of silence.
         missed: u32 = "2",
-        /// Time between pings as messages, for paths that eat control frames.
+        /// The longest time between pings as messages, for paths that eat control frames.
         app_ping: OrOff = "60s",
         /// Close a session that has had no message either way for so long.
         idle: OrOff = "off",

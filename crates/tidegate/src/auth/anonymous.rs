@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tidegate_core::broker::BoxFuture;
 use tidegate_core::message::Credential;
-use tidegate_core::{Grants, Identity};
+use tidegate_core::{ConnectionId, Grants, Identity};
 
 use super::{Admitted, Authenticate, Denied, Refused, UpgradeRequest};
-use crate::connection::ConnectionId;
 
 /// Lets everyone in with the same grants; without any grant, nobody.
 #[derive(Clone, Debug)]

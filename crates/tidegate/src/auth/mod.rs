@@ -8,9 +8,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri};
 use tidegate_core::broker::BoxFuture;
 use tidegate_core::message::Credential;
-use tidegate_core::{CloseCode, Identity};
-
-use crate::connection::ConnectionId;
+use tidegate_core::{CloseCode, ConnectionId, Identity};
 
 pub use anonymous::Anonymous;
 

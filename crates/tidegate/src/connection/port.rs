@@ -9,13 +9,13 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use tidegate_core::session::{Input, Push, Session, SubscriptionId};
-use tidegate_core::{Identity, Moment};
+use tidegate_core::{ChannelName, ConnectionId, Identity, Moment};
 use tokio::sync::Notify;
 
+use super::Outside;
 use super::batch::Batch;
 use super::direct::Direct;
 use super::raw::{Inbox, Sent};
-use super::{ConnectionId, Outside};
 use crate::admission::Place;
 
 /// A connection as the rest of the gate sees it.
@@ -61,21 +61,18 @@ pub(super) struct State {
     /// Bytes that the driver has taken from the session and the socket has not taken yet. It lies in what would be padding.
     pub(super) under_way: u32,
     /// Lanes that were behind when the driver last looked.
-    pub(super) lanes_behind: usize,
+    pub(super) lanes_behind: u32,
     /// End at once.
     pub(super) cut: bool,
     /// The driver is gone; nobody will take what is put in.
     pub(super) ended: bool,
     pub(super) place: Option<Place>,
-    pub(super) last_sent: Moment,
-    pub(super) last_received: Moment,
     /// Publishers of `pause` channels that wait for this outbox.
     room: Option<Arc<Notify>>,
 }
 
 impl Port {
     pub(crate) fn new(id: ConnectionId, facts: Facts, session: Session, place: Place, is_raw: bool) -> Self {
-        let (last_sent, last_received) = (facts.opened, facts.opened);
         let state = State {
             session,
             driver: None,
@@ -86,8 +83,6 @@ impl Port {
             cut: false,
             ended: false,
             place: Some(place),
-            last_sent,
-            last_received,
             room: None,
         };
         Self { id, facts, inbox: is_raw.then(Box::default), state: Mutex::new(state) }
@@ -133,7 +128,7 @@ impl Port {
         let mut fell_behind = false;
         for message in messages {
             let push = state.session.deliver(now, subscription, message);
-            fell_behind |= push == Push::Parked && state.session.lanes_behind() > state.lanes_behind;
+            fell_behind |= push == Push::Parked && state.session.lanes_behind() > state.lanes_behind as usize;
             pushed(push);
         }
         let waiting = state.session.outbox_bytes();
@@ -163,6 +158,11 @@ impl Port {
         drop(state);
         wake(sleeper);
         Sent::Yes
+    }
+
+    /// Lets a subscription share its channel's name with all others.
+    pub(crate) fn share_name(&self, subscription: SubscriptionId, name: &ChannelName) {
+        self.state.lock().session.share_name(subscription, name);
     }
 
     /// Ends the connection at once, without a close frame.
@@ -202,8 +202,8 @@ impl Port {
         Look {
             identity: state.session.identity().cloned(),
             age: now.since(self.facts.opened),
-            last_sent_ago: now.since(state.last_sent),
-            last_received_ago: now.since(state.last_received),
+            last_sent_ago: now.since(state.session.last_sent().unwrap_or(self.facts.opened)),
+            last_received_ago: now.since(state.session.last_received()),
             outbox_bytes: state.session.outbox_bytes(),
             lanes_behind: state.session.lanes_behind(),
         }
@@ -247,7 +247,6 @@ impl State {
         let written = self.direct.write(batch.frames());
         self.under_way = u32::try_from(batch.frames().len() - written).unwrap_or(u32::MAX);
         if written > 0 {
-            self.last_sent = now;
             self.session.handle(now, Input::Wrote(written));
         }
         if self.direct.is_open() { None } else { self.driver.take() }
@@ -276,9 +275,10 @@ impl State {
     }
 
     fn tell_lanes_behind(&mut self, outside: &dyn Outside, now: usize) {
+        let now = u32::try_from(now).unwrap_or(u32::MAX);
         let before = std::mem::replace(&mut self.lanes_behind, now);
         if now != before {
-            outside.lanes_behind(i64::try_from(now).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX));
+            outside.lanes_behind(i64::from(now) - i64::from(before));
         }
     }
 

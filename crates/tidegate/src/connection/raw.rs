@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_core::CloseCode;
 use tidegate_core::session::Input;
+use tidegate_core::{CloseCode, ConnectionId};
 use tokio::sync::Notify;
 
-use super::{ConnectionId, Port};
+use super::Port;
 use crate::budget::Budget;
 use crate::clock::Clock;
 

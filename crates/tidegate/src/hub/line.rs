@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tidegate_core::message::{CommandId, Publish};
-use tidegate_core::{ChannelRule, Overflow};
+use tidegate_core::{ChannelRule, ConnectionId, Overflow};
 
 use super::Hub;
 use super::outside::Task;
-use crate::connection::ConnectionId;
 
 /// The lines there are. What stands in one is bounded by its session's commands in flight.
 #[derive(Default)]

@@ -30,7 +30,8 @@ impl Outside for Hub {
         match output {
             Output::Attach { subscription, channel, rule } => {
                 let member = Member::new(Arc::clone(port), subscription);
-                self.fanout.registry.join(&channel, &rule, member);
+                let channel = self.fanout.registry.join(&channel, &rule, member);
+                port.share_name(subscription, &channel);
                 tokio::spawn(async move { task.attach(subscription, channel, rule).await });
             }
             Output::Fetch { subscription, channel, rule, since, limit } => {

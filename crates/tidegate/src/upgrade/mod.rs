@@ -13,12 +13,12 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use tidegate_core::Identity;
 use tidegate_core::session::{Mode, Opening, Session};
+use tidegate_core::{ConnectionId, Identity};
 
 use crate::admission::Place;
 use crate::auth::{Admitted, Denied, UpgradeRequest};
-use crate::connection::{Codec, ConnectionId, Driver, Facts, Hints, Outside, Port, RawSocket, Socket, Start};
+use crate::connection::{Codec, Driver, Facts, Hints, Outside, Port, RawSocket, Socket, Start};
 use crate::drain::{Phase, departure};
 use crate::hub::Hub;
 
@@ -94,7 +94,7 @@ async fn judge(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, part
     let mut place = hub.admission.enter(&config.admission, address).map_err(Refusal::Full)?;
     let speech = if raw.is_some() { Speech::Raw } else { Speech::Tidegate };
     let offer = Offer::read(parts, &config.origins, speech)?;
-    let id = ConnectionId::random();
+    let id = ConnectionId::new(rand::random());
     let identity = authenticate(hub, id, address, parts, &offer, speech).await?;
     match &identity {
         Some(identity) => place.identify(&config.admission, identity.user.as_ref()).map_err(Refusal::Full)?,
@@ -179,7 +179,7 @@ fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) {
     let now = hub.clock.now();
     let settings = Arc::clone(&hub.config.load().session);
     let mode = if raw.is_some() { Mode::Raw } else { Mode::Tidegate };
-    let opening = Opening { mode, settings, connection: id.to_string().into(), identity, seed: rand::random() };
+    let opening = Opening { mode, settings, connection: id, identity, seed: rand::random() };
     let facts = Facts { address: address.unwrap_or(UNKNOWN_ADDRESS), opened: now, hints };
     let port = Arc::new(Port::new(id, facts, Session::new(now, opening), place, raw.is_some()));
     hub.metrics.connection_open.inc();

@@ -7,20 +7,27 @@ use crate::broker::PageLimit;
 /// catch up side by side.
 const PAGE: PageLimit = PageLimit { messages: 256, bytes: 128 * 1024 };
 
-/// What waits, what is on its way from history, and how much of both there may be.
+/// What waits, what is on its way from history, and how much of both there may be. In half words: every session has one.
 #[derive(Debug)]
 pub(super) struct Budget {
-    limit: PageLimit,
-    bytes: usize,
-    messages: usize,
+    limit: Amount,
+    waiting: Amount,
     /// Room that pages under way were promised.
-    reserved: PageLimit,
+    reserved: Amount,
 }
 
+/// So much of both.
+#[derive(Clone, Copy, Debug)]
+struct Amount {
+    bytes: u32,
+    messages: u32,
+}
+
+const NOTHING: Amount = Amount { bytes: 0, messages: 0 };
+
 impl Budget {
-    pub(super) const fn new(limit: OutboxSettings) -> Self {
-        let limit = PageLimit { messages: limit.messages, bytes: limit.bytes };
-        Self { limit, bytes: 0, messages: 0, reserved: PageLimit { messages: 0, bytes: 0 } }
+    pub(super) fn new(limit: OutboxSettings) -> Self {
+        Self { limit: Amount::of(PageLimit { messages: limit.messages, bytes: limit.bytes }), waiting: NOTHING, reserved: NOTHING }
     }
 
     /// Whether a message of this size has room. One that is larger than everything has it when nothing else waits.
@@ -30,46 +37,64 @@ impl Budget {
 
     /// Whether it would have room if so much of what waits went away.
     pub(super) fn fits_without(&self, bytes: usize, messages: usize, cost: usize) -> bool {
-        let messages = self.messages - messages + self.reserved.messages;
-        let bytes = self.bytes - bytes + self.reserved.bytes;
-        messages == 0 || (messages < self.limit.messages && bytes.saturating_add(cost) <= self.limit.bytes)
+        let rest = self.taken().less(Amount::of(PageLimit { messages, bytes }));
+        rest.messages == 0 || (rest.messages < self.limit.messages && rest.bytes.saturating_add(narrow(cost)) <= self.limit.bytes)
     }
 
     pub(super) fn add(&mut self, cost: usize) {
-        self.bytes += cost;
-        self.messages += 1;
+        self.waiting = self.waiting.and(Amount { bytes: narrow(cost), messages: 1 });
     }
 
     pub(super) fn remove(&mut self, cost: usize) {
-        self.bytes -= cost;
-        self.messages -= 1;
+        self.waiting = self.waiting.less(Amount { bytes: narrow(cost), messages: 1 });
     }
 
     /// Whether at most half is taken. Pages are asked for only then, so that a slow reader costs few and large ones.
     pub(super) fn is_low(&self) -> bool {
-        self.bytes + self.reserved.bytes <= self.limit.bytes / 2 && self.messages + self.reserved.messages <= self.limit.messages / 2
+        let taken = self.taken();
+        taken.bytes <= self.limit.bytes / 2 && taken.messages <= self.limit.messages / 2
     }
 
     /// Sets room for a page aside.
     pub(super) fn reserve(&mut self) -> PageLimit {
-        let limit = PageLimit {
-            messages: self.limit.messages.saturating_sub(self.messages + self.reserved.messages).clamp(1, PAGE.messages),
-            bytes: self.limit.bytes.saturating_sub(self.bytes + self.reserved.bytes).clamp(1, PAGE.bytes),
-        };
-        self.reserved.messages += limit.messages;
-        self.reserved.bytes += limit.bytes;
+        let left = self.limit.less(self.taken());
+        let limit =
+            PageLimit { messages: (left.messages as usize).clamp(1, PAGE.messages), bytes: (left.bytes as usize).clamp(1, PAGE.bytes) };
+        self.reserved = self.reserved.and(Amount::of(limit));
         limit
     }
 
     /// Gives back what was set aside.
     pub(super) fn release(&mut self, limit: PageLimit) {
-        self.reserved.messages -= limit.messages;
-        self.reserved.bytes -= limit.bytes;
+        self.reserved = self.reserved.less(Amount::of(limit));
     }
 
     pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+        self.waiting.bytes as usize
     }
+
+    const fn taken(&self) -> Amount {
+        self.waiting.and(self.reserved)
+    }
+}
+
+impl Amount {
+    fn of(limit: PageLimit) -> Self {
+        Self { bytes: narrow(limit.bytes), messages: narrow(limit.messages) }
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self { bytes: self.bytes.saturating_add(other.bytes), messages: self.messages.saturating_add(other.messages) }
+    }
+
+    const fn less(self, other: Self) -> Self {
+        Self { bytes: self.bytes.saturating_sub(other.bytes), messages: self.messages.saturating_sub(other.messages) }
+    }
+}
+
+/// A budget is at most half of what a half word can count: what goes alone because it is larger still fits beside it.
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX).min(u32::MAX / 2)
 }
 
 #[cfg(test)]

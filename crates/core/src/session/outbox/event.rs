@@ -34,7 +34,8 @@ struct Missing {
     bus: bool,
 }
 
-/// A queue that has been emptied keeps no more than this many places.
+/// A queue that has been emptied keeps no more than this many places, and none where what it had was the opening's notices: the next
+/// message may be hours away.
 const KEPT: usize = 16;
 
 impl EventLane {
@@ -84,6 +85,18 @@ impl EventLane {
         !self.queue.is_empty()
     }
 
+    /// Places that it keeps, taken or not.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    pub(super) fn shrink(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
     pub(super) fn next(&mut self, channel: &ChannelName, budget: &mut Budget) -> Option<Transmit> {
         let transmit = match self.queue.front_mut()? {
             // One marker may stand for both kinds of loss: the counted one first, then the other.
@@ -93,8 +106,8 @@ impl EventLane {
             }
             _ => self.queue.pop_front()?,
         };
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
-            self.queue = VecDeque::new();
+        if self.queue.capacity() > KEPT || matches!(transmit, Item::Notice(_)) {
+            self.shrink();
         }
         Some(match transmit {
             Item::Publication(publication) => {

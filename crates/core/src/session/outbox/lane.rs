@@ -29,7 +29,7 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub(super) enum Queue {
     Event(EventLane),
-    Log(LogLane),
+    Log(Box<LogLane>),
     State(Box<StateLane>),
 }
 
@@ -127,7 +127,7 @@ impl Lane {
     pub(super) fn new(id: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>, opening: Opening) -> Self {
         let queue = match rule.kind {
             ChannelKind::Event => Queue::Event(EventLane::default()),
-            ChannelKind::Log => Queue::Log(LogLane::new()),
+            ChannelKind::Log => Queue::Log(Box::new(LogLane::new())),
             ChannelKind::State => Queue::State(Box::new(StateLane::new())),
         };
         Self { id, listed: false, channel, rule, stage: Stage::Attaching(Box::new(Attaching { opening, head: None, lost: false })), queue }
@@ -138,6 +138,15 @@ impl Lane {
             Queue::Event(lane) => lane.has_next(),
             Queue::Log(lane) => lane.has_next(),
             Queue::State(lane) => lane.has_next(),
+        }
+    }
+
+    /// Keeps no memory for the next message, where none waits. (What a `state` lane keeps is the order of its keys.)
+    pub(super) fn shrink(&mut self) {
+        match &mut self.queue {
+            Queue::Event(lane) => lane.shrink(),
+            Queue::Log(lane) => lane.shrink(),
+            Queue::State(_) => {}
         }
     }
 

@@ -29,7 +29,8 @@ enum Item {
     Gap(Box<(Gap, Position)>),
 }
 
-/// A queue that has been emptied keeps no more than this many places.
+/// A queue that has been emptied keeps no more than this many places, and none where what it had was the opening's notices: the next
+/// message may be hours away.
 const KEPT: usize = 16;
 
 impl LogLane {
@@ -199,10 +200,22 @@ impl LogLane {
         !self.queue.is_empty()
     }
 
+    /// Places that it keeps, taken or not.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    pub(super) fn shrink(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
     pub(super) fn next(&mut self, budget: &mut Budget) -> Option<Transmit> {
         let item = self.queue.pop_front()?;
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
-            self.queue = VecDeque::new();
+        if self.queue.capacity() > KEPT || matches!(item, Item::Notice(_)) {
+            self.shrink();
         }
         Some(match item {
             Item::Publication(publication) => {

@@ -10,6 +10,7 @@ mod event;
 mod lane;
 mod log;
 mod pass;
+mod requests;
 mod state;
 
 use std::collections::VecDeque;
@@ -22,11 +23,14 @@ use self::control::Control;
 pub(super) use self::lane::Settled;
 use self::lane::{Asked, Lane, Opening, Queue, Stage, Want};
 use self::log::LogLane;
+pub(super) use self::requests::Request;
 use self::state::StateLane;
 use super::{Push, SubscriptionId, Transmit};
-use crate::broker::{BrokerError, HistoryError, Page, PageLimit, Snapshot};
+use crate::broker::{BrokerError, HistoryError, Page, Snapshot};
 use crate::message::{CommandId, Since};
 use crate::{ChannelName, ChannelRule, Moment, OutboxSettings, Position, Publication};
+
+const NEVER: Moment = Moment::from_ms(u64::MAX);
 
 /// Everything that waits for the socket.
 #[derive(Debug)]
@@ -39,31 +43,26 @@ pub(super) struct Outbox {
     /// Lanes that have something to write, in the order in which they are served.
     ready: VecDeque<SubscriptionId>,
     /// Lanes that want something from history, in the order in which they are.
-    due: VecDeque<SubscriptionId>,
-    retry_at: Option<Moment>,
+    #[expect(clippy::box_collection, reason = "only sessions with a lane behind have one, and each has room for this field")]
+    due: Option<Box<VecDeque<SubscriptionId>>>,
+    /// When the next pause of a failing history is over.
+    retry_at: Moment,
     #[expect(clippy::box_collection, reason = "only raw sessions have one, and each has room for this field")]
     raw: Option<Box<VecDeque<(bool, Bytes)>>>,
     /// Lanes have gone back to their cursors for want of memory: they stay there until the socket takes something.
     held: bool,
 }
 
-/// What a lane wants from the broker.
-#[derive(Debug)]
-pub(super) enum Request {
-    Page(Since, PageLimit),
-    Snapshot,
-}
-
 impl Outbox {
-    pub(super) const fn new(settings: OutboxSettings) -> Self {
+    pub(super) fn new(settings: OutboxSettings) -> Self {
         Self {
             control: Control::new(),
             budget: Budget::new(settings),
             lanes: Vec::new(),
             last_id: 0,
             ready: VecDeque::new(),
-            due: VecDeque::new(),
-            retry_at: None,
+            due: None,
+            retry_at: NEVER,
             raw: None,
             held: false,
         }
@@ -92,8 +91,17 @@ impl Outbox {
         let mut lane = self.lanes.remove(self.place(id)?);
         lane.release(&mut self.budget);
         self.ready.retain(|&ready| ready != id);
-        self.due.retain(|&due| due != id);
+        self.due.iter_mut().for_each(|due| due.retain(|&due| due != id));
         Some((lane.channel.clone(), lane.unanswered()))
+    }
+
+    /// Exchanges a lane's copy of its channel's name.
+    pub(super) fn share_name(&mut self, id: SubscriptionId, name: &ChannelName) {
+        if let Some(at) = self.place(id)
+            && self.lanes[at].channel == *name
+        {
+            self.lanes[at].channel = name.clone();
+        }
     }
 
     /// The subscription of a channel.
@@ -210,7 +218,7 @@ impl Outbox {
             }
             self.list(at);
         }
-        self.held = !self.due.is_empty();
+        self.held = self.due.as_ref().is_some_and(|due| !due.is_empty());
     }
 
     /// What is next for the socket. Only what is not asked for can still be conflated, dropped or overtaken.
@@ -233,6 +241,9 @@ impl Outbox {
             };
             if next.is_some() {
                 self.list(at);
+                if matches!(next, Some(Transmit::Message(_))) && self.ready.is_empty() {
+                    self.ready = VecDeque::new();
+                }
                 return next;
             }
         }
@@ -245,60 +256,12 @@ impl Outbox {
         self.control.has_next() || !self.ready.is_empty() || self.raw.as_ref().is_some_and(|raw| !raw.is_empty()) || self.held
     }
 
-    /// A request that there is room for now.
-    pub(super) fn poll_request(&mut self) -> Option<(SubscriptionId, ChannelName, Arc<ChannelRule>, Request)> {
-        while !self.held {
-            let id = *self.due.front()?;
-            let Some(at) = self.place(id) else {
-                self.due.pop_front();
-                continue;
-            };
-            let (cursor, tail) = self.lanes[at].cursors();
-            let lane = &mut self.lanes[at];
-            let Stage::Behind(behind) = &mut lane.stage else {
-                self.due.pop_front();
-                continue;
-            };
-            if behind.request == Asked::Due && behind.want == Want::Page && !self.budget.is_low() {
-                return None;
-            }
-            self.due.pop_front();
-            behind.listed = false;
-            if behind.request != Asked::Due {
-                continue;
-            }
-            let request = match behind.want {
-                Want::Page => {
-                    let limit = self.budget.reserve();
-                    behind.ask(limit, tail);
-                    Request::Page(cursor, limit)
-                }
-                Want::Snapshot => {
-                    behind.ask(PageLimit { messages: 0, bytes: 0 }, tail);
-                    Request::Snapshot
-                }
-            };
-            return Some((id, lane.channel.clone(), lane.rule.clone(), request));
-        }
-        None
-    }
-
-    /// When the next pause of a failing history is over.
-    pub(super) const fn next_retry(&self) -> Option<Moment> {
-        self.retry_at
-    }
-
-    /// Ends the pauses that are over.
-    pub(super) fn retry(&mut self, now: Moment) {
-        self.retry_at = None;
-        for at in 0..self.lanes.len() {
-            if let Stage::Behind(behind) = &mut self.lanes[at].stage
-                && let Asked::Later(then) = behind.request
-                && then <= now
-            {
-                behind.request = Asked::Due;
-            }
-            self.list(at);
+    /// Keeps no memory for the next message: the session has been quiet for a while. Where nothing came since the last time, the
+    /// lanes are not even looked at: what lies idle is not in the processor's caches.
+    pub(super) fn shrink(&mut self) {
+        if self.ready.is_empty() && self.ready.capacity() > 0 {
+            self.ready = VecDeque::new();
+            self.lanes.iter_mut().for_each(Lane::shrink);
         }
     }
 
@@ -355,9 +318,9 @@ impl Outbox {
             match behind.request {
                 Asked::Due if !behind.listed => {
                     behind.listed = true;
-                    self.due.push_back(lane.id);
+                    self.due.get_or_insert_default().push_back(lane.id);
                 }
-                Asked::Later(then) => self.retry_at = Some(self.retry_at.map_or(then, |at| at.min(then))),
+                Asked::Later(then) => self.retry_at = self.retry_at.min(then),
                 Asked::Due | Asked::UnderWay(_) => {}
             }
         }
@@ -367,3 +330,6 @@ impl Outbox {
 /// What a subscription takes of memory besides its channel's name, as long as nothing waits.
 #[cfg(test)]
 pub(super) const LANE_BYTES: usize = size_of::<Lane>();
+
+#[cfg(test)]
+mod tests;

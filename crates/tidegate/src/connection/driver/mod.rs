@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use smallvec::SmallVec;
-use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId};
-use tidegate_core::{ChannelName, CloseCode, Moment};
+use tidegate_core::session::{Ending, Input, Notice, Output};
+use tidegate_core::{CloseCode, Moment};
 use tokio::time::Sleep;
 
 use self::reading::{Appetite, Read};
@@ -41,14 +40,9 @@ pub(crate) struct Driver {
     /// The earliest timeout asked for since it last fired. Moved only forwards in time, so that most turns don't touch the wheel.
     alarm: Option<Pin<Box<Sleep>>>,
     alarm_at: Moment,
-    /// What to take out of the hub at the end. Boxed: the task has to be small even for who never subscribes.
-    attached: Option<Box<Attached>>,
     read: Read,
     ending: Option<Ending>,
 }
-
-/// Most sessions have one subscription.
-type Attached = SmallVec<[(SubscriptionId, ChannelName); 1]>;
 
 /// What a driver begins with.
 pub(crate) struct Start {
@@ -88,7 +82,6 @@ impl Driver {
             alarm: None,
             alarm_at: NEVER,
             unflushed: false,
-            attached: None,
             read: Read::Open,
             ending: None,
         }
@@ -202,23 +195,19 @@ impl Driver {
         if self.ending.is_some() {
             return;
         }
-        let mut outputs: SmallVec<[Output; 4]> = SmallVec::new();
+        // One by one: what is not performed yet is the session's, also where one of them panics.
         loop {
             let mut state = self.port.lock();
             state.observe(&*self.outside);
-            let cut = state.cut;
-            while let Some(output) = state.session.poll_output() {
-                outputs.push(output);
-            }
-            drop(state);
-            if cut {
+            if state.cut {
+                drop(state);
                 return self.finish(Ending::Lost);
             }
-            if outputs.is_empty() {
-                return;
-            }
-            for output in outputs.drain(..) {
-                self.perform(output, now);
+            let output = state.session.poll_output();
+            drop(state);
+            match output {
+                Some(output) => self.perform(output, now),
+                None => return,
             }
         }
     }
@@ -238,17 +227,7 @@ impl Driver {
                 let unsent = self.socket.unsent();
                 self.port.lock().session.handle(now, Input::Unsent(unsent));
             }
-            Output::Attach { subscription, ref channel, .. } => {
-                let attached = self.attached.get_or_insert_default();
-                attached.push((subscription, channel.clone()));
-                Arc::clone(&self.outside).perform(&self.port, output);
-            }
-            Output::Detach { subscription, ref channel } => {
-                if let Some(attached) = &mut self.attached {
-                    attached.retain(|(attached, _)| *attached != subscription);
-                }
-                Arc::clone(&self.outside).detach(&self.port, subscription, channel);
-            }
+            Output::Detach { subscription, ref channel } => Arc::clone(&self.outside).detach(&self.port, subscription, channel),
             other => Arc::clone(&self.outside).perform(&self.port, other),
         }
     }
@@ -278,16 +257,16 @@ impl Drop for Driver {
     /// However it ends, by its session, by a panic or with the runtime: nothing of it stays behind.
     fn drop(&mut self) {
         let now = self.outside.clock().now();
-        let place = {
+        let (place, attached) = {
             let mut state = self.port.lock();
             state.end(&*self.outside);
-            state.place.take()
+            (state.place.take(), state.session.abandon())
         };
         drop(place);
         if let Some(inbox) = self.port.inbox() {
             inbox.end();
         }
-        for (subscription, channel) in self.attached.take().into_iter().flat_map(|attached| *attached) {
+        for (subscription, channel) in attached {
             Arc::clone(&self.outside).detach(&self.port, subscription, &channel);
         }
         let age = now.since(self.port.facts().opened);

@@ -129,7 +129,6 @@ impl Driver {
     /// before writing: each ping's answer goes out before more is taken in.
     fn take_progress(&mut self, progress: Progress, now: Moment) -> (Appetite, bool) {
         let mut state = self.port.lock();
-        state.last_received = now;
         let session = &mut state.session;
         session.handle(now, Input::Frames { count: progress.frames, assembling: self.codec.is_assembling() });
         let (mut is_ping, mut raw) = (false, None);

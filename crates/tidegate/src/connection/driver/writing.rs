@@ -125,7 +125,6 @@ impl Driver {
         let flushed = self.unwritten.is_none() && !self.unflushed;
         let mut state = self.port.lock();
         state.blocked = false;
-        state.last_sent = now;
         state.session.handle(now, Input::Wrote(bytes));
         if flushed {
             state.session.handle(now, Input::Flushed);

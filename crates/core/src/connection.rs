@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tidegate_core::Epoch;
+use crate::Epoch;
 
 /// 64 random bits, shown as up to 13 characters of Crockford base 32. Guessing one gives no authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,13 +15,13 @@ pub struct ConnectionId(u64);
 pub struct InvalidConnectionId;
 
 impl ConnectionId {
-    /// A new one.
-    pub(crate) fn random() -> Self {
-        Self(Epoch::new(rand::random()).as_u64())
+    /// The id that a random number makes, which the caller drew.
+    pub const fn new(random: u64) -> Self {
+        Self(Epoch::new(random).as_u64())
     }
 
     /// The number behind it.
-    pub(crate) const fn as_u64(self) -> u64 {
+    pub const fn as_u64(self) -> u64 {
         self.0
     }
 }
