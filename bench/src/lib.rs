@@ -15,9 +15,11 @@ mod publisher;
 pub mod report;
 pub mod swarm;
 pub mod target;
+mod wire;
 
 pub use latency::Histogram;
 pub use peer::{End, State};
 pub use process::Process;
 pub use swarm::{Sink, Swarm};
 pub use target::Target;
+pub use wire::Tls;

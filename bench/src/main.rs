@@ -11,7 +11,7 @@ use bench::measure::traffic::Pace;
 use bench::measure::{drain, fanout, floor, handshake, idle, inbound, kernel, leave, replay, stall};
 use bench::report::Report;
 use bench::target::{Publishing, parse_url};
-use bench::{Process, Target};
+use bench::{Process, Target, Tls};
 use clap::{Args, Parser, Subcommand};
 
 /// Measures a WebSocket server from outside. The defaults speak Tidegate's protocol; other servers need the templates.
@@ -34,6 +34,9 @@ struct Server {
     /// The WebSocket URL.
     #[arg(long, global = true, default_value = "ws://127.0.0.1:8000/ws")]
     url: String,
+    /// The certificate that a server at `wss://` has to show: a PEM file.
+    #[arg(long, global = true)]
+    certificate: Option<PathBuf>,
     /// Further headers of the upgrade, `Name: value`.
     #[arg(long, global = true)]
     header: Vec<String>,
@@ -265,6 +268,7 @@ fn target(server: &Server) -> io::Result<Target> {
     let lines = |headers: &[String]| headers.iter().map(|header| format!("{header}\r\n")).collect::<String>();
     let mut target = Target::tidegate(address, api, &server.channel);
     target.path = path;
+    target.tls = tls(server)?;
     target.publish_path = publish_path;
     target.headers = lines(&server.header);
     target.publish_headers += &lines(&server.api_header);
@@ -284,6 +288,14 @@ fn target(server: &Server) -> io::Result<Target> {
         target.publishing = Publishing::Nats;
     }
     Ok(target)
+}
+
+fn tls(server: &Server) -> io::Result<Option<Tls>> {
+    match (&server.certificate, server.url.starts_with("wss://")) {
+        (Some(certificate), true) => Tls::trusting(certificate).map(Some),
+        (None, false) => Ok(None),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "--certificate and --url wss://… belong together")),
+    }
 }
 
 fn show(report: &Report, json: Option<PathBuf>) -> io::Result<()> {

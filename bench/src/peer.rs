@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::frames;
 use crate::target::Target;
+use crate::wire::Wire;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub(crate) enum Reading {
 }
 
 pub(crate) struct Peer {
-    stream: Option<TcpStream>,
+    wire: Option<Wire>,
     pub(crate) state: State,
     pub(crate) stalled: bool,
     stalls: bool,
@@ -77,9 +78,9 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn connect(target: &Target, n: usize, options: Options) -> io::Result<Self> {
-        let stream = open_socket(target.address, target.source(n), options.receive_buffer)?;
+        let tcp = open_socket(target.address, target.source(n), options.receive_buffer)?;
         Ok(Self {
-            stream: Some(stream),
+            wire: Some(Wire::new(tcp, target.tls.as_ref())?),
             state: State::Connecting,
             stalled: false,
             stalls: options.stalls,
@@ -90,21 +91,21 @@ impl Peer {
     }
 
     pub(crate) fn stream_mut(&mut self) -> Option<&mut TcpStream> {
-        self.stream.as_mut()
+        self.wire.as_mut().map(Wire::tcp_mut)
     }
 
     /// Our end's address, while it is open.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.stream.as_ref()?.local_addr().ok()
+        self.wire.as_ref()?.tcp().local_addr().ok()
     }
 
     pub(crate) fn writable(&mut self, target: &Target, n: usize) {
         if self.state == State::Connecting {
-            let Some(stream) = &self.stream else { return };
-            if !matches!(stream.take_error(), Ok(None)) {
+            let Some(wire) = &self.wire else { return };
+            if !matches!(wire.tcp().take_error(), Ok(None)) {
                 return self.end(End::Unreachable);
             }
-            if stream.peer_addr().is_err() {
+            if wire.tcp().peer_addr().is_err() {
                 return;
             }
             self.state = State::Upgrading;
@@ -117,15 +118,15 @@ impl Peer {
     pub(crate) fn readable(&mut self, scratch: &mut [u8], reading: Reading, target: &Target, n: usize, on_message: &mut dyn FnMut(&[u8])) {
         let mut left = if let Reading::AtMost(bytes) = reading { bytes } else { usize::MAX };
         while left > 0 && !self.stalled {
-            let Some(stream) = &mut self.stream else { return };
-            let room = scratch.len().min(left);
-            match stream.read(&mut scratch[..room]) {
+            let Some(wire) = &mut self.wire else { return };
+            let (room, tells_its_end) = (scratch.len().min(left), wire.tells_its_end());
+            match wire.read(&mut scratch[..room]) {
                 Ok(0) => return self.end(self.close_code.map_or(End::Cut, End::Closed)),
                 Ok(length) => {
                     left -= length;
                     self.feed(&scratch[..length], target, n, on_message);
                     // A short read means that no more bytes are there, and saves the call that would say so; an end may be.
-                    if length < room && reading != Reading::ToTheEnd {
+                    if length < room && tells_its_end && reading != Reading::ToTheEnd {
                         return;
                     }
                 }
@@ -155,8 +156,8 @@ impl Peer {
 
     /// Ends with a reset, as a machine does that lost its mind.
     pub(crate) fn abort(&mut self) {
-        if let Some(stream) = &self.stream {
-            drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
+        if let Some(wire) = &self.wire {
+            drop(socket2::SockRef::from(wire.tcp()).set_linger(Some(std::time::Duration::ZERO)));
         }
         self.end(End::Aborted);
     }
@@ -244,15 +245,16 @@ impl Peer {
     }
 
     fn flush(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(wire) = &mut self.wire else { return };
         while !self.out.is_empty() {
-            match stream.write(&self.out) {
+            match wire.write(&self.out) {
                 Ok(length) => drop(self.out.drain(..length)),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // What else is wrong shows when reading: that tells how the server ended it.
                 Err(_) => break,
             }
         }
+        drop(wire.flush());
         if self.out.is_empty() {
             self.out = Vec::new();
         }
@@ -260,7 +262,7 @@ impl Peer {
 
     fn end(&mut self, end: End) {
         self.state = State::Ended(end);
-        self.stream = None;
+        self.wire = None;
         self.partial = Vec::new();
         self.out = Vec::new();
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::nats;
+use crate::wire::Tls;
 
 /// How messages are published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Publishing {
 pub struct Target {
     /// Where the WebSocket listener is.
     pub address: SocketAddr,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<Tls>,
     /// What follows it in the URL, query included.
     pub path: String,
     /// Further request headers, each ending in CRLF.
@@ -53,6 +56,7 @@ impl Target {
     pub fn tidegate(address: SocketAddr, api: SocketAddr, channel: &str) -> Self {
         Self {
             address,
+            tls: None,
             path: "/ws".to_owned(),
             headers: String::new(),
             welcome: r#""type":"welcome""#.to_owned(),
@@ -110,13 +114,13 @@ impl Target {
     }
 }
 
-/// `ws://127.0.0.1:8000/ws` or `http://…` as an address and a path.
+/// `ws://127.0.0.1:8000/ws`, `wss://…` or `http://…` as an address and a path.
 ///
 /// # Errors
 /// When it is not such a URL, or its host has no address.
 pub fn parse_url(url: &str) -> io::Result<(SocketAddr, String)> {
     let refused = || io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: expected ws://HOST:PORT/PATH or http://HOST:PORT/PATH"));
-    let rest = ["ws://", "http://", "nats://"].iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or_else(refused)?;
+    let rest = ["ws://", "wss://", "http://", "nats://"].iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or_else(refused)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let address = authority.to_socket_addrs()?.find(SocketAddr::is_ipv4).ok_or_else(refused)?;
     Ok((address, format!("/{path}")))

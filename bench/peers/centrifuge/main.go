@@ -1,4 +1,5 @@
 // A fan-out server on the centrifuge engine: JSON protocol, one channel without history, POST /publish sends its body to it.
+// `fanout PORT [CERTIFICATE KEY]`; with the latter it speaks TLS.
 package main
 
 import (
@@ -57,5 +58,9 @@ func main() {
 		}
 		os.Exit(0)
 	}()
-	panic(http.ListenAndServe("127.0.0.1:"+os.Args[1], mux))
+	address := "127.0.0.1:" + os.Args[1]
+	if len(os.Args) > 3 {
+		panic(http.ListenAndServeTLS(address, os.Args[2], os.Args[3], mux))
+	}
+	panic(http.ListenAndServe(address, mux))
 }

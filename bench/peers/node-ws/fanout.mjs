@@ -1,12 +1,17 @@
 // A plain fan-out server on Node's `ws`: one ping timer for all, slow clients are closed beyond 1 MiB, POST /publish sends to all.
+// `node fanout.mjs PORT [CERTIFICATE KEY]`; with the latter it speaks TLS.
 
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import { WebSocketServer } from 'ws'
 
 const MAX_BUFFERED = 1024 * 1024
 const subscribers = new Set()
 
-const server = createServer((request, response) => {
+const [port, certificate, key] = process.argv.slice(2)
+
+function answer(request, response) {
   const chunks = []
   request.on('data', (chunk) => chunks.push(chunk))
   request.on('end', () => {
@@ -17,7 +22,11 @@ const server = createServer((request, response) => {
     }
     response.end('{}')
   })
-})
+}
+
+const server = certificate
+  ? createTlsServer({ cert: readFileSync(certificate), key: readFileSync(key) }, answer)
+  : createServer(answer)
 
 const sockets = new WebSocketServer({ server, path: '/ws', perMessageDeflate: false, maxPayload: 64 * 1024 })
 sockets.on('connection', (socket) => {
@@ -47,4 +56,4 @@ process.on('SIGTERM', () => {
   setTimeout(() => process.exit(1), 10_000).unref()
 })
 
-server.listen(Number(process.argv[2] ?? 9000), '127.0.0.1')
+server.listen(Number(port ?? 9000), '127.0.0.1')

@@ -1,4 +1,5 @@
-// A bare fan-out server on uWebSockets: one topic; POST /publish sends its body to everybody who subscribed.
+// A bare fan-out server on uWebSockets: one topic; POST /publish sends its body to everybody who subscribed. With OpenSSL it speaks TLS:
+// `fanout-tls PORT CERTIFICATE KEY`.
 #include "App.h"
 #include <cstdlib>
 #include <memory>
@@ -8,7 +9,12 @@ struct Connection {};
 
 int main(int argc, char **argv) {
   const int port = argc > 1 ? atoi(argv[1]) : 9000;
+#ifdef LIBUS_USE_OPENSSL
+  if (argc < 4) return 1;
+  uWS::SSLApp app({ .key_file_name = argv[3], .cert_file_name = argv[2] });
+#else
   uWS::App app;
+#endif
   app.ws<Connection>("/ws", {
     .compression = uWS::DISABLED,
     .maxPayloadLength = 64 * 1024,

@@ -89,6 +89,18 @@ async fn a_changed_certificate_counts_for_new_handshakes_and_open_sockets_live_o
     assert_eq!(gate.connection_count(), 2);
 }
 
+/// Without TLS' own goodbye before the end of TCP, reading to the end fails.
+#[tokio::test]
+async fn a_close_frame_is_answered_and_tls_ends_properly_behind_it() {
+    let (_gate, _tls, address) = serve(Config::default()).await;
+    let mut stream = connect(address, "first.pem", &[]).await.unwrap();
+    upgrade(&mut stream).await;
+    stream.write_all(&rig::frame(0x88, &1000u16.to_be_bytes())).await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, [0x88, 2, 0x03, 0xe8]);
+}
+
 #[tokio::test]
 async fn only_http_1_is_offered() {
     let (_gate, _tls, address) = serve(Config::default()).await;

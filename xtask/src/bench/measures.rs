@@ -15,6 +15,8 @@ pub(super) struct Measure {
     pub(super) slow: bool,
     /// Runs several times; the median counts.
     pub(super) repeats: bool,
+    /// Clients come over TLS.
+    pub(super) over_tls: bool,
 }
 
 /// A figure of a measure.
@@ -46,6 +48,7 @@ macro_rules! fanout {
             figures: &[more("deliveries_per_cpu_second", "deliveries per CPU-second", $floor)],
             slow: false,
             repeats: true,
+over_tls: false,
         }
     };
 }
@@ -59,12 +62,13 @@ macro_rules! floor {
             figures: &[more("messages_per_cpu_second", "messages per CPU-second", None)],
             slow: false,
             repeats: true,
+over_tls: false,
         }
     };
 }
 
 /// The set, in the order in which it runs.
-pub(super) const MEASURES: [Measure; 19] = [
+pub(super) const MEASURES: [Measure; 21] = [
     floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
@@ -123,6 +127,7 @@ pub(super) const MEASURES: [Measure; 19] = [
         figures: &[less("p99_alone_ms", "p99 alone, ms"), less("p99_beside_ms", "p99 meanwhile, ms"), less("p99_ratio", "ratio")],
         slow: true,
         repeats: false,
+        over_tls: false,
     },
     Measure {
         id: "handshake",
@@ -131,6 +136,16 @@ pub(super) const MEASURES: [Measure; 19] = [
         figures: &[more("per_cpu_second", "per CPU-second", None)],
         slow: false,
         repeats: true,
+        over_tls: false,
+    },
+    Measure {
+        id: "handshake-tls",
+        title: "the same over TLS 1.3, each handshake a full one",
+        arguments: &["handshake", "--seconds", "5"],
+        figures: &[more("per_cpu_second", "per CPU-second", None)],
+        slow: false,
+        repeats: true,
+        over_tls: true,
     },
     Measure {
         id: "kernel",
@@ -139,6 +154,7 @@ pub(super) const MEASURES: [Measure; 19] = [
         figures: &[less("server_send_kib", "KiB")],
         slow: false,
         repeats: false,
+        over_tls: false,
     },
     Measure {
         id: "stall",
@@ -151,6 +167,7 @@ pub(super) const MEASURES: [Measure; 19] = [
         ],
         slow: false,
         repeats: false,
+        over_tls: false,
     },
     Measure {
         id: "drain",
@@ -163,6 +180,7 @@ pub(super) const MEASURES: [Measure; 19] = [
         ],
         slow: false,
         repeats: false,
+        over_tls: false,
     },
     Measure {
         id: "idle",
@@ -175,6 +193,16 @@ pub(super) const MEASURES: [Measure; 19] = [
         ],
         slow: true,
         repeats: false,
+        over_tls: false,
+    },
+    Measure {
+        id: "idle-tls",
+        title: "2,000 of them over TLS 1.3",
+        arguments: &["idle", "--connections", "2000", "--watch", "10"],
+        figures: &[less("kib_per_connection_later", "KiB per connection")],
+        slow: true,
+        repeats: false,
+        over_tls: true,
     },
 ];
 
@@ -185,7 +213,7 @@ const fn latency(id: &'static str, title: &'static str, arguments: &'static [&'s
         less("p999_ms", "p99.9, ms"),
         more("deliveries_per_cpu_second", "deliveries per CPU-second", None),
     ];
-    Measure { id, title, arguments, figures: &FIGURES, slow: false, repeats: true }
+    Measure { id, title, arguments, figures: &FIGURES, slow: false, repeats: true, over_tls: false }
 }
 
 impl Measure {

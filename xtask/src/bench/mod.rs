@@ -151,7 +151,7 @@ fn measure_one(root: &Path, peer: &'static Peer, measure: &Measure, wanted: &Wan
             succeed(load.args(measure.arguments).args(["--reader-core", LOAD_CORE]))?;
             continue;
         }
-        let server = Server::start(root, peer, &installed(root, peer))?;
+        let server = Server::start(root, peer, &installed(root, peer), measure.over_tls)?;
         load.args(["-c", LOAD_CORE]).arg(root.join("target/release/bench")).arg("--json").arg(&file);
         load.args(["--pid", &server.measured_pid()?.to_string()]).args(server.load_arguments());
         succeed(load.args(measure.arguments))?;

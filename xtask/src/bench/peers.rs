@@ -25,6 +25,21 @@ pub(super) struct Place<'a> {
     pub(super) folder: &'a Path,
     pub(super) public: u16,
     pub(super) internal: u16,
+    /// What it shows to clients, if they come over TLS.
+    pub(super) certificate: Option<&'a Certificate>,
+}
+
+/// A certificate and its key, both PEM files: ECDSA P-256, the same for everybody.
+pub(super) struct Certificate {
+    pub(super) chain: String,
+    pub(super) key: String,
+}
+
+impl Certificate {
+    pub(super) fn find(root: &Path) -> Self {
+        let file = |name| root.join("crates/tidegate/tests/fixtures").join(name).display().to_string();
+        Self { chain: file("first.pem"), key: file("first.key") }
+    }
 }
 
 /// How a server wants to be talked to.
@@ -93,21 +108,24 @@ pub(super) const PEERS: [Peer; 7] = [
     Peer {
         name: "uwebsockets",
         title: "uWebSockets (C++)",
-        start: |place| Ok(vec![installed(place, "fanout"), place.public.to_string()]),
+        start: |place| {
+            let program = if place.certificate.is_some() { "fanout-tls" } else { "fanout" };
+            Ok(with_port_and_certificate(place, vec![installed(place, program)]))
+        },
         speech: Some(BARE),
         is_child_measured: false,
     },
     Peer {
         name: "node-ws",
         title: "ws (Node)",
-        start: |place| Ok(vec!["node".to_owned(), installed(place, "fanout.mjs"), place.public.to_string()]),
+        start: |place| Ok(with_port_and_certificate(place, vec!["node".to_owned(), installed(place, "fanout.mjs")])),
         speech: Some(BARE),
         is_child_measured: false,
     },
     Peer {
         name: "centrifuge",
         title: "centrifuge (Go)",
-        start: |place| Ok(vec![installed(place, "fanout"), place.public.to_string()]),
+        start: |place| Ok(with_port_and_certificate(place, vec![installed(place, "fanout")])),
         speech: Some(Speech {
             subscribe: "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"topic\"}}",
             ready: r#""subscribe":{"#,
@@ -120,7 +138,10 @@ pub(super) const PEERS: [Peer; 7] = [
         name: "nats",
         title: "NATS over WebSocket",
         start: |place| {
-            let config = fill(place, "server.conf", &[("WS_PORT", place.public.to_string()), ("PORT", place.internal.to_string())])?;
+            let tls = |own: &Certificate| format!("tls {{ cert_file: {:?}, key_file: {:?} }}", own.chain, own.key);
+            let tls = place.certificate.map_or("no_tls: true".to_owned(), tls);
+            let values = [("WS_PORT", place.public.to_string()), ("PORT", place.internal.to_string()), ("TLS", tls)];
+            let config = fill(place, "server.conf", &values)?;
             Ok(vec!["nats-server".to_owned(), "-c".to_owned(), config])
         },
         speech: Some(Speech {
@@ -137,7 +158,13 @@ pub(super) const PEERS: [Peer; 7] = [
         name: "nchan",
         title: "nchan (nginx)",
         start: |place| {
-            let values = [("PORT", place.public.to_string()), ("FOLDER", place.folder.display().to_string())];
+            let files = |own: &Certificate| format!("ssl_certificate {}; ssl_certificate_key {};", own.chain, own.key);
+            let values = [
+                ("PORT", place.public.to_string()),
+                ("FOLDER", place.folder.display().to_string()),
+                ("SSL", if place.certificate.is_some() { "ssl".to_owned() } else { String::new() }),
+                ("CERTIFICATE", place.certificate.map_or_else(String::new, files)),
+            ];
             let config = fill(place, "nginx.conf", &values)?;
             Ok(vec!["nginx".to_owned(), "-c".to_owned(), config, "-p".to_owned(), place.folder.display().to_string()])
         },
@@ -158,6 +185,13 @@ fn installed(place: Place<'_>, name: &str) -> String {
     place.installed.join(name).display().to_string()
 }
 
+/// What our own programs take on the command line.
+fn with_port_and_certificate(place: Place<'_>, mut words: Vec<String>) -> Vec<String> {
+    words.push(place.public.to_string());
+    words.extend(place.certificate.into_iter().flat_map(|own| [own.chain.clone(), own.key.clone()]));
+    words
+}
+
 /// A configuration with its words replaced, in the server's folder.
 fn fill(place: Place<'_>, name: &str, values: &[(&str, String)]) -> Result<String, String> {
     let from = place.installed.join(name);
@@ -174,10 +208,12 @@ fn write(place: Place<'_>, name: &str, text: &str) -> Result<String, String> {
 
 /// The release binary with the defaults of production but for the limits per address and per user.
 fn tidegate(place: Place<'_>) -> Result<Vec<String>, String> {
+    let tls = |own: &Certificate| format!("tls = {{ cert = \"file:{}\", key = \"file:{}\" }}", own.chain, own.key);
     let config = format!(
         r#"
 [public]
 listen = "127.0.0.1:{}"
+{}
 [internal]
 listen = "127.0.0.1:{}"
 [auth]
@@ -199,6 +235,7 @@ kind = "log"
 retention = {{ messages = 200000, age = "24h", bytes = "1GiB" }}
 "#,
         place.public,
+        place.certificate.map_or_else(String::new, tls),
         place.internal,
         place.folder.display()
     );

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::SERVER_CORE;
-use super::peers::{Peer, Place};
+use super::peers::{Certificate, Peer, Place};
 
 const START_WITHIN: Duration = Duration::from_secs(10);
 
@@ -17,19 +17,22 @@ pub(super) struct Server {
     peer: &'static Peer,
     public: u16,
     internal: u16,
+    /// What it shows, if clients come over TLS.
+    certificate: Option<Certificate>,
     folder: PathBuf,
 }
 
 impl Server {
-    pub(super) fn start(root: &Path, peer: &'static Peer, installed: &Path) -> Result<Self, String> {
+    pub(super) fn start(root: &Path, peer: &'static Peer, installed: &Path, over_tls: bool) -> Result<Self, String> {
         let (public, internal) = (free_port()?, free_port()?);
         let folder = root.join(format!("target/bench/run-{public}"));
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let words = (peer.start)(Place { root, installed, folder: &folder, public, internal })?;
+        let certificate = over_tls.then(|| Certificate::find(root));
+        let words = (peer.start)(Place { root, installed, folder: &folder, public, internal, certificate: certificate.as_ref() })?;
         let mut command = Command::new("taskset");
         command.args(["-c", SERVER_CORE]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;
-        let mut server = Self { child, peer, public, internal, folder };
+        let mut server = Self { child, peer, public, internal, certificate, folder };
         server.wait()?;
         Ok(server)
     }
@@ -63,8 +66,11 @@ impl Server {
 
     /// What the load client has to know.
     pub(super) fn load_arguments(&self) -> Vec<String> {
-        let replace = |word: &&str| word.replace(":WS/", &format!(":{}/", self.public)).replace(":API/", &format!(":{}/", self.internal));
-        self.peer.load_arguments().iter().map(replace).collect()
+        let scheme = if self.certificate.is_some() { "wss://" } else { "ws://" };
+        let ports = [(":WS/", format!(":{}/", self.public)), (":API/", format!(":{}/", self.internal)), ("ws://", scheme.to_owned())];
+        let replace = |word: &&str| ports.iter().fold((*word).to_owned(), |word, (name, value)| word.replace(name, value));
+        let certificate = self.certificate.iter().flat_map(|own| ["--certificate".to_owned(), own.chain.clone()]);
+        self.peer.load_arguments().iter().map(replace).chain(certificate).collect()
     }
 }
 

@@ -52,8 +52,13 @@ impl Closing {
         }
     }
 
+    /// Whether the peer has nothing more to say.
+    const fn is_answered(&self) -> bool {
+        self.peer.is_some() || self.hung_up
+    }
+
     fn is_complete(&self) -> bool {
-        self.frame == Frame::Written && (self.peer.is_some() || self.hung_up)
+        self.frame == Frame::Written && self.is_answered()
     }
 }
 
@@ -130,6 +135,12 @@ impl Session {
     /// Whether our close frame has been written: nothing follows it.
     pub fn has_written_close(&self) -> bool {
         matches!(&self.state, State::Closing(closing) if closing.frame == Frame::Written)
+    }
+
+    /// Whether it ends as soon as what [`Session::poll_transmit`] has given is written: the close frame was the last of it, and the
+    /// peer's has come.
+    pub fn ends_once_written(&self) -> bool {
+        matches!(&self.state, State::Closing(closing) if closing.frame == Frame::Given && closing.is_answered())
     }
 
     /// The peer's side has ended already: once our frame is written, it is over.

@@ -3,16 +3,16 @@
 mod handover;
 mod offer;
 mod refusal;
+mod switching;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tidegate_core::session::{Mode, Opening, Session};
 use tidegate_core::{ConnectionId, Identity};
 
@@ -25,6 +25,7 @@ use crate::hub::Hub;
 use offer::Offer;
 pub(crate) use offer::Speech;
 pub(crate) use refusal::Refusal;
+use switching::Switching;
 
 /// What is done with a raw connection: called with its socket, in a task of its own.
 pub(crate) type ServeRaw = Arc<dyn Fn(RawSocket) + Send + Sync>;
@@ -46,11 +47,11 @@ pub(crate) async fn answer(hub: Arc<Hub>, raw: Option<ServeRaw>, mut request: Re
     let (parts, _body) = request.into_parts();
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     match examine(&hub, raw, peer, &parts).await {
-        Ok((passed, headers)) => {
+        Ok((passed, switching)) => {
             tokio::spawn(handover::open_when_upgraded(hub, passed, on_upgrade));
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            *response.headers_mut() = headers;
+            *response.headers_mut() = switching.into_headers();
             response
         }
         Err(refusal) => refusal.into_response(),
@@ -67,16 +68,16 @@ pub(crate) async fn answer_directly(
     already_read: Bytes,
 ) -> Result<(), (Socket, Refusal)> {
     match examine(hub, None, Some(peer), parts).await {
-        Ok((passed, headers)) => {
-            open(hub, passed, Opened { socket, already_read, unsaid: Some(head_of(&headers)) });
+        Ok((passed, switching)) => {
+            open(hub, passed, Opened { socket, already_read, unsaid: Some(switching.head()) });
             Ok(())
         }
         Err(refusal) => Err((socket, refusal)),
     }
 }
 
-/// Everything that is judged before the 101, whoever read the request; with what passes come the headers of its 101.
-async fn examine(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, parts: &Parts) -> Result<(Passed, HeaderMap), Refusal> {
+/// Everything that is judged before the 101, whoever read the request; with what passes comes its 101.
+async fn examine(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, parts: &Parts) -> Result<(Passed, Switching), Refusal> {
     let examined = judge(hub, raw, peer, parts).await;
     if let Err(refusal) = &examined {
         hub.metrics.upgrade_refused(refusal.code());
@@ -85,7 +86,7 @@ async fn examine(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, pa
     examined
 }
 
-async fn judge(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, parts: &Parts) -> Result<(Passed, HeaderMap), Refusal> {
+async fn judge(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, parts: &Parts) -> Result<(Passed, Switching), Refusal> {
     if hub.lifecycle.phase() == Phase::Leaving {
         return Err(Refusal::Draining);
     }
@@ -104,8 +105,8 @@ async fn judge(hub: &Arc<Hub>, raw: Option<ServeRaw>, peer: Option<IpAddr>, part
     // Compression would let strangers make us inflate, so it is for those who are known.
     let may_compress = config.compression && (identity.is_some() || speech == Speech::Raw);
     let (codec, extensions) = Codec::negotiate(speech, &config.session.limits, may_compress.then(|| offer::extensions(&parts.headers)));
-    let headers = switching_protocols(&offer, extensions);
-    Ok((Passed { id, address, place, identity, hints: offer::hints(&parts.headers), codec, raw }, headers))
+    let switching = Switching { accept: offer.accept, subprotocol: offer.subprotocol, extensions };
+    Ok((Passed { id, address, place, identity, hints: offer::hints(&parts.headers), codec, raw }, switching))
 }
 
 /// Without an authenticator a raw endpoint is open, and one of this protocol has nobody to let in.
@@ -133,36 +134,6 @@ async fn authenticate(
 
 /// What is said of a peer whose server did not tell its address.
 const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// The headers of the 101.
-fn switching_protocols(offer: &Offer, extensions: Option<HeaderValue>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(5);
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::from_str(&offer.accept) {
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    if let Some(subprotocol) = offer.subprotocol {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
-    }
-    if let Some(extensions) = extensions {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
-    }
-    headers
-}
-
-/// The 101 as it goes over the wire.
-fn head_of(headers: &HeaderMap) -> Bytes {
-    let mut head = BytesMut::with_capacity(256);
-    head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
-    for (name, value) in headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
-        }
-    }
-    head.extend_from_slice(b"\r\n");
-    head.freeze()
-}
 
 /// A socket that is a connection's from now on.
 struct Opened {

@@ -91,7 +91,7 @@ impl Driver {
     /// gather, to book what was written, and to go to sleep.
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
         let now = self.outside.clock().now();
-        let (appetite, wants_write) = {
+        let (appetite, mut wants_write) = {
             let mut state = self.port.lock();
             // Awake, whoever woke it: from here on nobody else writes.
             state.driver = None;
@@ -101,6 +101,11 @@ impl Driver {
             (Appetite::of(&state.session), state.session.wants_write())
         };
         let read = self.read(cx, now, appetite);
+        if read == Step::Moved {
+            // Answered in the same turn: the deadline of a close handshake that ends at once needs no alarm either.
+            self.perform_outputs(now);
+            wants_write = self.port.lock().session.wants_write();
+        }
         let written = self.write(cx, now, wants_write);
         let moved = [read, written].contains(&Step::Moved);
         if moved {

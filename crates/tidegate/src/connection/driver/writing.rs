@@ -62,16 +62,15 @@ impl Driver {
                     }
                     None => true,
                 };
-                if may_gather {
-                    self.gather(&mut batch, now);
-                }
-                self.write_batch(cx, now, &mut batch)
+                let ends = may_gather && self.gather(&mut batch, now);
+                self.write_batch(cx, now, &mut batch, ends)
             }
         }
     }
 
-    /// Takes from the session what one write can carry besides what is in the batch. Encoding happens without the lock.
-    fn gather(&mut self, batch: &mut Batch, now: Moment) {
+    /// Takes from the session what one write can carry besides what is in the batch. Encoding happens without the lock. Says whether
+    /// the connection ends with it.
+    fn gather(&mut self, batch: &mut Batch, now: Moment) -> bool {
         let mut taken: SmallVec<[Transmit; WRITE_FRAMES]> = SmallVec::new();
         let mut state = self.port.lock();
         let (mut bytes, mut slices) = (0, batch.len());
@@ -83,6 +82,7 @@ impl Driver {
             taken.push(transmit);
         }
         state.under_way = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let ends = state.session.ends_once_written();
         drop(state);
         for transmit in taken.drain(..) {
             if let Some(reason) = Codec::gap_in(&transmit) {
@@ -90,12 +90,13 @@ impl Driver {
             }
             self.codec.encode(transmit, batch);
         }
+        ends
     }
 
-    fn write_batch(&mut self, cx: &mut Context<'_>, now: Moment, batch: &mut Batch) -> Step {
+    fn write_batch(&mut self, cx: &mut Context<'_>, now: Moment, batch: &mut Batch, ends: bool) -> Step {
         let outcome = {
             let slices: SmallVec<[IoSlice<'_>; WRITE_FRAMES]> = batch.iter().take(WRITE_FRAMES).map(|frame| IoSlice::new(frame)).collect();
-            self.socket.poll_write(cx, &slices)
+            if ends { self.socket.poll_write_end(cx, &slices) } else { self.socket.poll_write(cx, &slices) }
         };
         let written = match outcome {
             Poll::Ready(Ok(0)) if !batch.is_empty() => return self.broken(now),
