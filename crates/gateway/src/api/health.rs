@@ -9,6 +9,7 @@ use tidegate::{ErrorCode, Phase};
 
 use super::Api;
 use super::answer::Refusal;
+use super::patience::patiently;
 
 /// A broker that does not answer for so long is taken for gone.
 const BROKER_WITHIN: Duration = Duration::from_secs(1);
@@ -23,10 +24,10 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
     if api.gate.phase() != Phase::Serving {
         return Refusal::new(ErrorCode::Unavailable, "draining").into_response();
     }
-    match tokio::time::timeout(BROKER_WITHIN, api.gate.broker_answers()).await {
-        Ok(Ok(())) => "ok\n".into_response(),
-        Ok(Err(error)) => Refusal::new(ErrorCode::Unavailable, error.to_string()).into_response(),
-        Err(_) => Refusal::new(ErrorCode::Unavailable, "the broker does not answer").into_response(),
+    match patiently(BROKER_WITHIN, api.gate.broker_answers()).await {
+        Some(Ok(())) => "ok\n".into_response(),
+        Some(Err(error)) => Refusal::new(ErrorCode::Unavailable, error.to_string()).into_response(),
+        None => Refusal::new(ErrorCode::Unavailable, "the broker does not answer").into_response(),
     }
 }
 

@@ -6,6 +6,7 @@ mod guard;
 mod health;
 mod lines;
 mod listener;
+mod patience;
 mod publish;
 mod read;
 mod stream;

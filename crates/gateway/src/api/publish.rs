@@ -15,6 +15,7 @@ use tidegate::message::Publish;
 use tidegate::{Body, ChannelName, ErrorCode, Gate, Overflow};
 
 use super::answer::Refusal;
+use super::patience::patiently;
 use super::{Api, stream};
 
 /// A broker that has not answered a publish by then is gone: the caller gets a 503 within 2 s.
@@ -115,13 +116,13 @@ pub(super) fn pauses(gate: &Gate, publish: &Publish) -> bool {
 /// Publishes. A channel whose publishers wait for subscribers may take as long as a stalled subscriber has.
 async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
     let within = if pauses(gate, &publish) { BROKER_WITHIN + gate.config().session.outbox.stall } else { BROKER_WITHIN };
-    match tokio::time::timeout(within, gate.publisher().send(publish)).await {
-        Ok(Ok(Published { position, duplicate })) => {
+    match patiently(within, gate.publisher().send(publish)).await {
+        Some(Ok(Published { position, duplicate })) => {
             let (epoch, offset) = position.map(|position| (position.epoch.to_string(), position.offset)).unzip();
             Ok(Receipt { epoch, offset, duplicate })
         }
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(unanswered()),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(unanswered()),
     }
 }
 

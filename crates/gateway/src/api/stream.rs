@@ -17,10 +17,11 @@ use tidegate::broker::{Published, Sequence};
 use tidegate::message::Publish;
 use tidegate::{ChannelName, ErrorCode, Gate, PublishError, Publisher};
 use tokio::task::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::answer::Refusal;
 use super::lines::{Line, Lines};
+use super::patience::Patience;
 use super::publish::{BROKER_WITHIN, parse, pauses, unanswered};
 
 /// Publishes under way for one request: enough for a batch that is written and one that is gathered meanwhile.
@@ -59,7 +60,7 @@ pub(super) fn answer(gate: Gate, body: Body) -> Response {
         lines: Lines::new(limit),
         flying: VecDeque::new(),
         flying_bytes: 0,
-        deadline: Box::pin(sleep_until(Instant::now())),
+        patience: Patience::new(BROKER_WITHIN),
         answered: 0,
         ended: false,
         sequence: Arc::default(),
@@ -79,8 +80,8 @@ struct Work {
     /// In the order of their lines.
     flying: VecDeque<Flying>,
     flying_bytes: usize,
-    /// Not later than when the first of them has to be answered.
-    deadline: Pin<Box<Sleep>>,
+    /// For the answer to the first of them.
+    patience: Patience,
     answered: usize,
     ended: bool,
     /// Order holds also when a line fails that may be sent again: what follows it is not stored.
@@ -224,15 +225,7 @@ impl Work {
         if let Poll::Ready(outcome) = publishing.as_mut().poll(context) {
             return Some(outcome.map_err(Refusal::from));
         }
-        let due = first.begun + BROKER_WITHIN;
-        // Set anew only when it has passed: most lines are answered long before.
-        while self.deadline.as_mut().poll(context).is_ready() {
-            if due <= Instant::now() {
-                return Some(Err(unanswered()));
-            }
-            self.deadline.as_mut().reset(due);
-        }
-        None
+        self.patience.poll_over(context, first.begun).is_ready().then(|| Err(unanswered()))
     }
 }
 

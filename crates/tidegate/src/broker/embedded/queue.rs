@@ -59,6 +59,18 @@ pub(super) struct Gather {
     pub(super) at_most: Duration,
 }
 
+/// The part of a sync's time that is spent on gathering the next batch, at most.
+const GATHER_PART: u32 = 8;
+/// An eighth of what a slow disk takes. A sync that took longer was held up, perhaps with the whole process, and says nothing about the next.
+const GATHER_MOST: Duration = Duration::from_millis(25);
+
+impl Gather {
+    /// What a batch of so many messages, whose sync took so long, says about the next.
+    pub(super) fn after(messages: usize, took: Duration) -> Self {
+        Self { messages, at_most: (took / GATHER_PART).min(GATHER_MOST) }
+    }
+}
+
 /// What a request takes besides its bytes.
 const REQUEST_COST: usize = 256;
 
@@ -242,6 +254,17 @@ mod tests {
         assert_eq!(all, (0..20).collect::<Vec<_>>());
         assert!(batches >= 4);
         assert_eq!(queue.inner.lock().bytes, 0);
+    }
+
+    #[test]
+    fn a_process_that_was_frozen_in_a_sync_gathers_no_longer() {
+        assert_eq!(Gather::after(8, Duration::from_millis(16)).at_most, Duration::from_millis(2));
+        let queue = Queue::new(10_000);
+        let (request, _waiting) = request(0, &Arc::default());
+        queue.push(request).unwrap();
+        let begun = Instant::now();
+        queue.take(&mut Vec::new(), Duration::ZERO, Gather::after(8, Duration::from_secs(3600)));
+        assert!(begun.elapsed() < Duration::from_secs(5), "the seven that do not come are not waited for");
     }
 
     #[test]

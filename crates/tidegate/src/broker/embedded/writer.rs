@@ -24,8 +24,6 @@ use super::sweep::Sweep;
 
 /// Time between looks at what has become too old.
 const TICK: Duration = Duration::from_millis(500);
-/// The part of a sync's time that is spent on gathering the next batch, at most.
-const GATHER_PART: u32 = 8;
 /// A batch of at least so many messages is shown by the second thread, where as many wait for the next. Smaller ones cost less than the
 /// change of threads; and publishers who all wait for this batch make the next one whole when they are answered first.
 const SHOWN_ASIDE: usize = 128;
@@ -203,7 +201,7 @@ impl Writer {
         let records = batch.records + moves.as_ref().map_or(0, |moves| moves.records);
         if records > 0 {
             match self.store.append(&mut self.batch, records) {
-                Ok(took) => self.gather = Gather { messages: batch.given.len(), at_most: took / GATHER_PART },
+                Ok(took) => self.gather = Gather::after(batch.given.len(), took),
                 Err(error) => {
                     let error = self.failed(&error);
                     self.show.wait()?;
