@@ -26,9 +26,9 @@ const FURTHER: SubscriptionId = SubscriptionId(u32::MAX);
 /// Subscribers of one `event` channel. What is published stays in their outboxes.
 #[derive(Debug)]
 pub struct Room {
-    fanout: Arc<FanOut>,
+    pub(crate) fanout: Arc<FanOut>,
     runtime: Runtime,
-    ports: Vec<Arc<Port>>,
+    pub(crate) ports: Vec<Arc<Port>>,
 }
 
 impl Room {
