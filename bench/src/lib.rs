@@ -4,6 +4,7 @@
 //! server wants to be talked to, so that any server can be measured, not only Tidegate. [`Process`] reads what the
 //! server spent, from `/proc`. The measures of the `bench` binary are in [`measure`].
 
+pub mod crowd;
 pub mod frames;
 pub mod http;
 pub mod latency;

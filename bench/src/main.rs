@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bench::crowd;
 use bench::measure::traffic::Pace;
-use bench::measure::{drain, fanout, floor, handshake, idle, inbound, kernel, leave, replay, stall};
+use bench::measure::{beside, channels, drain, fanout, floor, handshake, idle, inbound, kernel, leave, replay, stall};
 use bench::report::Report;
 use bench::target::{Publishing, parse_url};
 use bench::{Process, Target, Tls};
@@ -201,9 +202,49 @@ enum Measure {
         leaving: usize,
         #[arg(long, default_value_t = 100)]
         staying: usize,
-        /// Seconds before.
+        /// How often.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Seconds before, each time.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// The WebSocket URL of another server of the same kind, which is left instead: what the machine alone makes of it.
+        #[arg(long)]
+        elsewhere: Option<String>,
+    },
+    /// The same deliveries through one channel or through many.
+    Channels {
+        #[arg(long, default_value_t = 10_000)]
+        subscribers: usize,
+        #[arg(long, default_value_t = 1)]
+        channels: usize,
+        #[arg(long, default_value_t = 105)]
+        pad: usize,
         #[arg(long, default_value_t = 4.0)]
         seconds: f64,
+    },
+    /// Latency on a small channel while messages go out on a huge one.
+    Beside {
+        /// Subscribers of the huge channel.
+        #[arg(long, default_value_t = 19_000)]
+        crowd: usize,
+        /// Its messages per second.
+        #[arg(long, default_value_t = 2.0)]
+        crowd_rate: f64,
+        /// Subscribers of the small one.
+        #[arg(long, default_value_t = 10)]
+        subscribers: usize,
+        /// Its messages per second.
+        #[arg(long, default_value_t = 200.0)]
+        rate: f64,
+        #[arg(long, default_value_t = 8.0)]
+        seconds: f64,
+    },
+    /// The many of `leave` and `beside`, which start it.
+    #[command(hide = true)]
+    Crowd {
+        #[arg(long)]
+        connections: usize,
     },
     /// SIGTERM, with some clients that don't answer. Ends the server.
     Drain {
@@ -254,7 +295,19 @@ fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Op
             replay::run(target, process, &what)?
         }
         Measure::Resumers { resumers, messages } => return replay::resume(target, resumers, messages).map(|()| None),
-        Measure::Leave { leaving, staying, seconds: time } => leave::run(target, process, leaving, staying, seconds(time))?,
+        Measure::Leave { leaving, staying, rounds, seconds: time, elsewhere } => {
+            let mut elsewhere = elsewhere.map_or(Ok(target.clone()), |url| target.at(&url))?;
+            elsewhere.channel += ":leaving";
+            leave::run(target, process, &leave::Leave { leaving, elsewhere, staying, rounds, time: seconds(time) })?
+        }
+        Measure::Channels { subscribers, channels, pad, seconds: time } => {
+            channels::run(target, process, channels::Channels { subscribers, channels, pad, time: seconds(time) })?
+        }
+        Measure::Beside { crowd, crowd_rate, subscribers, rate, seconds: time } => {
+            let what = beside::Beside { crowd, crowd_per_second: crowd_rate, subscribers, per_second: rate, time: seconds(time) };
+            beside::run(target, process, what)?
+        }
+        Measure::Crowd { connections } => return crowd::serve(target, connections).map(|()| None),
         Measure::Drain { connections, unresponsive, seconds: time } => {
             drain::report(connections, &drain::run(target, process, connections, unresponsive, seconds(time))?)
         }

@@ -29,8 +29,18 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn cpu_seconds(self) -> io::Result<f64> {
-        let ticks: f64 = self.stat()?.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok()).sum();
-        Ok(ticks / TICKS_PER_SECOND)
+        let (user, system) = self.user_and_system_seconds()?;
+        Ok(user + system)
+    }
+
+    /// The two apart: what its own code took, and what the kernel took for it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn user_and_system_seconds(self) -> io::Result<(f64, f64)> {
+        let stat = self.stat()?;
+        let mut seconds = stat.split_whitespace().skip(11).map(|word| word.parse::<f64>().unwrap_or(0.0) / TICKS_PER_SECOND);
+        Ok((seconds.next().unwrap_or(0.0), seconds.next().unwrap_or(0.0)))
     }
 
     /// Resident memory in KiB.

@@ -47,6 +47,8 @@ pub struct Target {
     pub publish_body: String,
     /// The channel.
     pub channel: String,
+    /// Over so many channels subscribers are spread; with more than one, its number follows the channel's name.
+    pub channels: usize,
     /// Client addresses to spread over, 127.0.1.1 and up; 0 leaves the choice to the kernel (28,000 connections at most).
     pub sources: u8,
 }
@@ -69,8 +71,18 @@ impl Target {
             publish_headers: "Content-Type: application/json\r\n".to_owned(),
             publish_body: r#"{"channel":"{channel}","data":{"t":{t},"p":"{pad}"}}"#.to_owned(),
             channel: channel.to_owned(),
+            channels: 1,
             sources: 100,
         }
+    }
+
+    /// The same at another WebSocket URL.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn at(&self, url: &str) -> io::Result<Self> {
+        let (address, path) = parse_url(url)?;
+        Ok(Self { address, path, ..self.clone() })
     }
 
     /// The request that opens subscriber `n`.
@@ -91,17 +103,45 @@ impl Target {
 
     /// The request that publishes one message that carries the time `t` and `pad` bytes of padding.
     pub fn publication(&self, t: u64, pad: usize) -> String {
-        let body = self.fill(&self.publish_body, 0).replace("{t}", &t.to_string()).replace("{pad}", &"x".repeat(pad));
+        let body = self.body(0, t, pad);
         if self.publishing == Publishing::Nats {
             return nats::publication(&self.channel, &body);
         }
-        format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\n{}Content-Length: {}\r\n\r\n{body}",
-            self.fill(&self.publish_path, 0),
-            self.api,
-            self.publish_headers,
-            body.len(),
-        )
+        self.post(&self.publish_headers, &body)
+    }
+
+    /// The request that publishes such a message on every channel, as NDJSON.
+    pub fn round(&self, t: u64, pad: usize) -> String {
+        let lines: String = (0..self.channels).map(|channel| self.body(channel, t, pad) + "\n").collect();
+        self.post("Content-Type: application/x-ndjson\r\n", &lines)
+    }
+
+    fn body(&self, n: usize, t: u64, pad: usize) -> String {
+        self.fill(&self.publish_body, n).replace("{t}", &t.to_string()).replace("{pad}", &"x".repeat(pad))
+    }
+
+    fn post(&self, headers: &str, body: &str) -> String {
+        let (path, api, length) = (self.fill(&self.publish_path, 0), self.api, body.len());
+        format!("POST {path} HTTP/1.1\r\nHost: {api}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    }
+
+    /// The command line that makes another `bench` subscribe as this one does.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> = [
+            ("--url", &format!("ws://{}{}", self.address, self.path)),
+            ("--channel", &self.channel),
+            ("--welcome", &self.welcome),
+            ("--subscribe", &self.subscribe),
+            ("--ready", &self.ready),
+            ("--heartbeat", &self.heartbeat.0),
+            ("--heartbeat-answer", &self.heartbeat.1),
+            ("--sources", &self.sources.to_string()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value.clone()])
+        .collect();
+        arguments.extend(self.headers.lines().flat_map(|header| ["--header".to_owned(), header.to_owned()]));
+        arguments
     }
 
     /// The address that subscriber `n` connects from.
@@ -110,7 +150,8 @@ impl Target {
     }
 
     fn fill(&self, template: &str, n: usize) -> String {
-        template.replace("{channel}", &self.channel).replace("{n}", &n.to_string())
+        let of_many = if self.channels > 1 { format!(":{}", n % self.channels) } else { String::new() };
+        template.replace("{channel}", &format!("{}{of_many}", self.channel)).replace("{n}", &n.to_string())
     }
 }
 
@@ -142,5 +183,9 @@ mod tests {
         assert!(request.ends_with("\r\n\r\n{\"channel\":\"bench:1\",\"data\":{\"t\":5,\"p\":\"xxx\"}}"), "{request}");
         assert!(request.contains("Content-Length: 46\r\n"), "{request}");
         assert_ne!(target.source(0), target.source(1));
+        target.channels = 2;
+        assert_eq!(target.subscription(7), "S bench:1:1 7");
+        let lines = "\r\n\r\n{\"channel\":\"bench:1:0\",\"data\":{\"t\":5,\"p\":\"x\"}}\n{\"channel\":\"bench:1:1\",\"data\":{\"t\":5,\"p\":\"x\"}}\n";
+        assert!(target.round(5, 1).ends_with(lines), "{}", target.round(5, 1));
     }
 }

@@ -92,7 +92,7 @@ fn total(root: &Path, name: &str, times: u64) -> Result<u64, String> {
 
 fn lines(counts: &Counts) -> String {
     counts.iter().fold(String::new(), |mut text, (name, count)| {
-        let _ = writeln!(text, "{name:<18} {count:>9}");
+        let _ = writeln!(text, "{name:<20} {count:>9}");
         text
     })
 }
@@ -115,7 +115,7 @@ fn compare(expected: &Counts, counted: &Counts) -> (String, Vec<String>) {
             continue;
         };
         let percent = count as f64 * 100.0 / line.max(1) as f64 - 100.0;
-        let _ = writeln!(report, "{name:<18} {count:>9} {percent:>+7.1} %");
+        let _ = writeln!(report, "{name:<20} {count:>9} {percent:>+7.1} %");
         if count * 100 > line * (100 + WORSE) {
             complaints.push(format!("{name}: {count} instructions, {line} before: {percent:+.1} %"));
         } else if count * 100 < line * (100 - BETTER) {

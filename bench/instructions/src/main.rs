@@ -26,6 +26,10 @@ const PATHS: &[Path] = &[
     ("outbox_log", lanes::log),
     ("outbox_state", lanes::state),
     ("fanout_1000", room::fan_out),
+    ("subscribe_alone", room::subscribe_alone),
+    ("subscribe_among_100", room::subscribe_among_100),
+    ("subscribe_among_10k", room::subscribe_among_10k),
+    ("subscribe_beside_10k", room::subscribe_beside_10k),
 ];
 
 fn main() -> ExitCode {

@@ -38,11 +38,12 @@ pub fn run(target: &Target, process: Process, fanout: Fanout) -> io::Result<Repo
     settle(&mut swarm, &mut sink, warm * receivers)?;
     sink.reset();
 
-    let (before, started) = (process.cpu_seconds()?, std::time::Instant::now());
+    let ((user, system), started) = (process.user_and_system_seconds()?, std::time::Instant::now());
     let published = publish(&mut swarm, &mut sink, fanout.pace, fanout.pad, receivers, fanout.time)?;
     let elapsed = started.elapsed().as_secs_f64();
     settle(&mut swarm, &mut sink, published * receivers)?;
-    let cpu = process.cpu_seconds()? - before;
+    let (user, system) = process.user_and_system_seconds().map(|now| (now.0 - user, now.1 - system))?;
+    let (cpu, micros_each) = (user + system, 1e6 / sink.count as f64);
 
     let name = match fanout.pace {
         Pace::PerSecond(rate) => format!("fanout {} at {rate}/s", fanout.subscribers),
@@ -54,6 +55,8 @@ pub fn run(target: &Target, process: Process, fanout: Fanout) -> io::Result<Repo
         .number("deliveries_per_cpu_second", sink.count as f64 / cpu)
         .number("messages_per_second", published as f64 / elapsed)
         .number("server_cpu_s", cpu)
+        .number("user_us_per_delivery", user * micros_each)
+        .number("system_us_per_delivery", system * micros_each)
         .number("p50_ms", sink.latency.quantile_ms(0.5))
         .number("p99_ms", sink.latency.quantile_ms(0.99))
         .number("p999_ms", sink.latency.quantile_ms(0.999))

@@ -7,6 +7,8 @@ use crate::peer::Options;
 use crate::swarm::{Sink, Swarm};
 use crate::target::Target;
 
+pub mod beside;
+pub mod channels;
 pub mod drain;
 pub mod fanout;
 pub mod floor;

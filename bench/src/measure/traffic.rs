@@ -76,6 +76,11 @@ impl Deliveries {
         }
     }
 
+    /// When its clock began: what messages carry as their time is counted from there.
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Forgets what was counted so far.
     pub fn reset(&mut self) {
         (self.count, self.acknowledged, self.refused) = (0, 0, 0);

@@ -125,6 +125,7 @@ impl Builder {
             replay: Replay::default(),
             commands: Arc::new(Semaphore::new(concurrency.commands)),
             lines: Lines::default(),
+            teardown: Arc::default(),
             subscribing: Subscribing::new(),
             admission: Arc::default(),
             lifecycle: Lifecycle::default(),

@@ -1,4 +1,4 @@
-//! A channel with subscribers and without sockets, for the count of a fan-out's instructions. Not part of the library's promises.
+//! A channel with subscribers and without sockets, for the count of what a fan-out and a subscription take. Not part of the library's promises.
 
 use std::io;
 use std::sync::Arc;
@@ -20,12 +20,15 @@ use crate::settings::OutboundMemory;
 /// So much that no outbox and no node is ever full: what is counted is the way in.
 const PLENTY: usize = 1 << 40;
 
+/// A subscription that no session has given out.
+const FURTHER: SubscriptionId = SubscriptionId(u32::MAX);
+
 /// Subscribers of one `event` channel. What is published stays in their outboxes.
 #[derive(Debug)]
 pub struct Room {
-    fanout: Arc<FanOut>,
+    pub(crate) fanout: Arc<FanOut>,
     runtime: Runtime,
-    ports: Vec<Arc<Port>>,
+    pub(crate) ports: Vec<Arc<Port>>,
 }
 
 impl Room {
@@ -66,6 +69,21 @@ impl Room {
     pub fn publish(&self, publication: &Arc<Publication>) {
         self.fanout.deliver(publication);
         self.runtime.block_on(self.fanout.keep_pace(&publication.channel, true));
+    }
+
+    /// A further subscription for each of these channels.
+    pub fn open(&self, channels: &[ChannelName], rule: &Arc<ChannelRule>) {
+        for (channel, port) in channels.iter().zip(self.ports.iter().cycle()) {
+            self.fanout.registry.join(channel, rule, Member::new(Arc::clone(port), FURTHER));
+        }
+    }
+
+    /// A further subscription of this channel comes and goes.
+    pub fn come_and_go(&self, channel: &ChannelName, rule: &Arc<ChannelRule>) {
+        if let Some(port) = self.ports.first() {
+            self.fanout.registry.join(channel, rule, Member::new(Arc::clone(port), FURTHER));
+            self.fanout.registry.leave(channel, port, FURTHER);
+        }
     }
 
     /// Bytes in the emptiest of the outboxes.

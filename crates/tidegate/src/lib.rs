@@ -21,7 +21,7 @@ mod connections;
 mod drain;
 mod gate;
 mod hub;
-#[cfg(feature = "instructions")]
+#[cfg(any(test, feature = "instructions"))]
 #[doc(hidden)]
 pub mod instructions;
 mod listener;

@@ -35,6 +35,28 @@ async fn a_cut_connection_is_counted_with_its_age() {
     eventually("the peer ended it", || rig.metric("tidegate_connection_closed_by_peer_total") == 1.0).await;
 }
 
+/// More than are taken apart on the spot: the others wait for their turn, and none is forgotten.
+#[tokio::test]
+async fn who_is_cut_with_very_many_others_is_taken_out_like_anybody() {
+    let rig = Rig::echo(Config::default()).await;
+    let mut peers = Vec::new();
+    for _ in 0..150 {
+        peers.push(rig.connect().await);
+    }
+    let mut one_that_stays = rig.connect().await;
+    eventually("they are open", || rig.metric("tidegate_connections_open") == 151.0).await;
+    for round in 1..=2 {
+        for peer in peers.drain(..peers.len() / 2 * round) {
+            peer.stream.set_zero_linger().unwrap();
+        }
+        eventually("they are gone", || rig.metric("tidegate_connections_open") == (peers.len() + 1) as f64).await;
+    }
+    assert_eq!(rig.metric("tidegate_connection_lost_age_seconds_count"), 150.0);
+    assert_eq!(rig.metric("tidegate_panic_total"), 0.0);
+    one_that_stays.send(&frame(0x81, b"still here")).await;
+    assert_eq!(one_that_stays.see().await, Seen::Frame(0x81, b"still here".to_vec()));
+}
+
 #[tokio::test]
 async fn half_an_upgrade_is_counted_while_it_lasts() {
     let rig = Rig::echo(Config::default()).await;

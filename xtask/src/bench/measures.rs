@@ -39,14 +39,23 @@ const fn more(name: &'static str, title: &'static str, floor: Option<&'static st
     Figure { name, title, floor, more: true }
 }
 
+macro_rules! is {
+    () => {
+        false
+    };
+    (slow) => {
+        true
+    };
+}
+
 macro_rules! fanout {
-    ($id:literal, $title:literal, $floor:expr, [$($argument:literal),+]) => {
+    ($id:literal, $title:literal, $floor:expr, [$($argument:literal),+] $($slow:ident)?) => {
         Measure {
             id: $id,
             title: $title,
             arguments: &["fanout", "--seconds", "5", $($argument),+],
             figures: &[more("deliveries_per_cpu_second", "deliveries per CPU-second", $floor)],
-            slow: false,
+            slow: is!($($slow)?),
             repeats: true,
 over_tls: false,
         }
@@ -54,25 +63,44 @@ over_tls: false,
 }
 
 macro_rules! floor {
-    ($id:literal, $title:literal, [$($argument:literal),+]) => {
+    ($id:literal, $title:literal, [$($argument:literal),+] $($slow:ident)?) => {
         Measure {
             id: $id,
             title: $title,
             arguments: &["floor", $($argument),+],
             figures: &[more("messages_per_cpu_second", "messages per CPU-second", None)],
-            slow: false,
+            slow: is!($($slow)?),
             repeats: true,
-over_tls: false,
+            over_tls: false,
+        }
+    };
+}
+
+macro_rules! channels {
+    ($id:literal, $channels:literal, $title:literal) => {
+        Measure {
+            id: $id,
+            title: $title,
+            arguments: &["channels", "--subscribers", "10000", "--channels", $channels],
+            figures: &[
+                less("us_per_delivery", "us per delivery"),
+                less("us_per_publish", "us per message published"),
+                less("us_per_delivery_and_publish", "both, us per delivery"),
+            ],
+            slow: true,
+            repeats: true,
+            over_tls: false,
         }
     };
 }
 
 /// The set, in the order in which it runs.
-pub(super) const MEASURES: [Measure; 21] = [
+pub(super) const MEASURES: [Measure; 29] = [
     floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
-    floor!("floor-9000", "ready frames to 9,000 sockets, one a write", ["--sockets", "9000"]),
+    floor!("floor-10000", "ready frames to 10,000 sockets, one a write", ["--sockets", "10000"] slow),
+    floor!("floor-19000", "ready frames to 19,000 sockets, one a write", ["--sockets", "19000"] slow),
     floor!("floor-1000-1k", "ready frames of 1,028 bytes to 1,000 sockets", ["--sockets", "1000", "--frame-bytes", "1028"]),
     fanout!(
         "fanout-1000-one",
@@ -99,11 +127,21 @@ pub(super) const MEASURES: [Measure; 21] = [
         ["--subscribers", "5000", "--on-the-way", "1"]
     ),
     fanout!(
-        "fanout-9000-one",
-        "128 B to 9,000 subscribers, one message on its way",
-        Some("floor-9000"),
-        ["--subscribers", "9000", "--on-the-way", "1"]
+        "fanout-10000-one",
+        "128 B to 10,000 subscribers, one message on its way",
+        Some("floor-10000"),
+        ["--subscribers", "10000", "--on-the-way", "1"] slow
     ),
+    fanout!(
+        "fanout-19000-one",
+        "128 B to 19,000 subscribers, one message on its way",
+        Some("floor-19000"),
+        ["--subscribers", "19000", "--on-the-way", "1"] slow
+    ),
+    channels!("channels-1", "1", "10,000 subscribers of one channel, a message each"),
+    channels!("channels-10", "10", "10,000 subscribers of 10 channels, a message each"),
+    channels!("channels-1000", "1000", "10,000 subscribers of 1,000 channels, a message each"),
+    channels!("channels-10000", "10000", "10,000 subscribers of 10,000 channels, a message each"),
     fanout!(
         "fanout-1000-one-1k",
         "1 KiB to 1,000 subscribers, one message on its way",
@@ -127,6 +165,32 @@ pub(super) const MEASURES: [Measure; 21] = [
         figures: &[less("p99_alone_ms", "p99 alone, ms"), less("p99_beside_ms", "p99 meanwhile, ms"), less("p99_ratio", "ratio")],
         slow: true,
         repeats: false,
+        over_tls: false,
+    },
+    Measure {
+        id: "leave",
+        title: "50 messages a second to 100 subscribers while 10,000 others are cut at once",
+        arguments: &["leave"],
+        figures: &[
+            less("p99_before_ms", "p99 before, ms"),
+            less("p99_after_ms", "p99 in the 2 s from then on, ms"),
+            less("ratio", "ratio"),
+        ],
+        slow: true,
+        repeats: true,
+        over_tls: false,
+    },
+    Measure {
+        id: "beside",
+        title: "200 messages a second to 10 subscribers, beside two a second to 19,000",
+        arguments: &["beside"],
+        figures: &[
+            less("p99_alone_ms", "p99 alone, ms"),
+            less("p50_meanwhile_ms", "p50 meanwhile, ms"),
+            less("p99_meanwhile_ms", "p99 meanwhile, ms"),
+        ],
+        slow: true,
+        repeats: true,
         over_tls: false,
     },
     Measure {
@@ -222,8 +286,9 @@ impl Measure {
         self.id == name || self.id.split('-').next() == Some(name)
     }
 
-    /// The floor has measures of its own, and history is Tidegate's: the others keep none here.
+    /// The floor has measures of its own, and some are Tidegate's alone: the others keep no history here, and have one channel.
     pub(super) fn fits(&self, peer: &Peer) -> bool {
-        (peer.name == "floor") == self.is("floor") && (peer.name == "tidegate" || !self.is("replay"))
+        let is_own = ["replay", "leave", "beside", "channels"].iter().any(|name| self.is(name));
+        (peer.name == "floor") == self.is("floor") && (peer.name == "tidegate" || !is_own)
     }
 }

@@ -4,6 +4,7 @@ mod measures;
 mod peers;
 mod plot;
 mod results;
+mod scale;
 mod server;
 mod table;
 
@@ -165,7 +166,7 @@ fn report(root: &Path) -> Result<(), String> {
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let write = |name: &str, text: String| fs::write(folder.join(name), text).map_err(|e| format!("{name}: {e}"));
     write("results.json", results.json())?;
-    for plot in plot::all(&results) {
+    for plot in plot::all(&results).into_iter().chain(scale::plots(&results)) {
         write(&plot.name, plot.svg)?;
     }
     table::fill(&root.join("docs/explanation/benchmarks.md"), &results)

@@ -20,7 +20,7 @@ const RIGHT: f64 = 90.0;
 const ROW: f64 = 30.0;
 const TOP: f64 = 54.0;
 
-const STYLE: &str = "<style>\
+pub(super) const STYLE: &str = "<style>\
     text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-weight:600;font-size:14px}.unit,.floor-name{fill:#57606a;font-size:12px}\
     .bar{fill:#9aa6b2}.own{fill:#0a7f8c}.floor{stroke:#bc4c00;stroke-width:1.5;stroke-dasharray:4 3}\
     @media(prefers-color-scheme:dark){text{fill:#e6edf3}.unit,.floor-name{fill:#9198a1}.bar{fill:#6e7681}.own{fill:#2bb5c4}.floor{stroke:#f0883e}}\
@@ -28,7 +28,7 @@ const STYLE: &str = "<style>\
 
 /// A plot for each measure that somebody was measured with.
 pub(super) fn all(results: &Results) -> Vec<Plot> {
-    let plotted = MEASURES.iter().filter(|measure| !measure.is("floor"));
+    let plotted = MEASURES.iter().filter(|measure| !measure.is("floor") && !measure.is("channels"));
     plotted.filter_map(|measure| Some(Plot { name: format!("{}.svg", measure.id), svg: plot(results, measure)? })).collect()
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::measures::{Figure, MEASURES, Measure};
 use super::peers::PEERS;
 use super::results::Results;
+use super::scale;
 
 const BEGIN: &str = "<!-- begin of the figures: cargo xtask bench report -->\n";
 const END: &str = "<!-- end of the figures -->\n";
@@ -27,9 +28,10 @@ fn tables(results: &Results) -> String {
         }
     }
     let was_measured = |measure: &&Measure| PEERS.iter().any(|peer| peer.name != "floor" && results.runs(peer.name, measure.id) > 0);
-    for measure in MEASURES.iter().filter(was_measured) {
+    for measure in MEASURES.iter().filter(was_measured).filter(|measure| !measure.is("channels")) {
         out += &table(results, measure);
     }
+    out += &scale::section(results);
     out += "\n";
     out
 }

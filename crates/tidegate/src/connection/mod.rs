@@ -9,6 +9,7 @@ mod port;
 mod prefixed;
 mod raw;
 mod socket;
+mod teardown;
 mod unsent;
 
 use std::sync::Arc;
@@ -27,11 +28,15 @@ pub(crate) use port::{Facts, Hints, Port};
 pub(crate) use prefixed::Prefixed;
 pub use raw::{Closed, RawMessage, RawSocket};
 pub(crate) use socket::{Foreign, Socket};
+pub(crate) use teardown::{Connected, Teardown};
 
 /// What a connection needs from the rest of the gate. It knows no hub, no broker and no settings.
 pub(crate) trait Outside: Send + Sync + 'static {
     /// What time it is.
     fn clock(&self) -> Clock;
+
+    /// Where connections that have ended are taken apart.
+    fn teardown(&self) -> &Arc<Teardown>;
 
     /// Does what the session wants done, now or in a task that answers through the port.
     fn perform(self: Arc<Self>, port: &Arc<Port>, output: Output);
@@ -62,7 +67,7 @@ mod tests {
     /// What every idle connection pays. The measured whole is in `tests/idle.rs`; this one says where it went when that fails.
     #[test]
     fn an_idle_connection_is_small() {
-        let (driver, port) = (size_of::<Driver>(), size_of::<Port>());
+        let (driver, port) = (size_of::<Connected>(), size_of::<Port>());
         println!("driver {driver}, port {port}");
         // Up to 160 bytes the task that runs it is two cache lines of 128.
         assert!(driver <= 152, "{driver}");

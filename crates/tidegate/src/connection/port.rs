@@ -299,3 +299,17 @@ pub(crate) struct Look {
     pub(crate) outbox_bytes: usize,
     pub(crate) lanes_behind: usize,
 }
+
+/// A driver's part, for tests of what others do with a port.
+#[cfg(test)]
+impl Port {
+    /// Falls asleep, to be woken by this.
+    pub(crate) fn sleep(&self, driver: Waker) {
+        self.lock().driver = Some(driver);
+    }
+
+    /// What is to be written next.
+    pub(crate) fn next_transmit(&self, now: Moment) -> Option<tidegate_core::session::Transmit> {
+        self.lock().session.poll_transmit(now)
+    }
+}

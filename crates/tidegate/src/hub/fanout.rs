@@ -1,8 +1,10 @@
 //! From the broker to the sockets: batches of a channel's messages, handed to its subscribers by one task, and what became of them.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,7 +12,7 @@ use tidegate_core::broker::Sink;
 use tidegate_core::session::{Input, Push};
 use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
 use tokio::runtime::Handle;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::pending::{Item, Items};
@@ -27,18 +29,16 @@ const PENDING: usize = 64;
 /// Subscribers written to in a row before other tasks get their turn: about a third of a millisecond.
 const WRITTEN_IN_A_ROW: usize = 128;
 
-/// Subscribers in a row for whom a message is only queued, which takes about as long.
-const QUEUED_IN_A_ROW: usize = 1024;
-
-/// Subscribers that are worth a task, and so perhaps a core, of their own: some milliseconds of writes.
-const PART: usize = 2048;
+/// Subscribers in a row for whom a message is only queued, before they have written it. As long as what a worker has ready fits its own
+/// queue (256 tasks), the next chunk and everybody else who becomes ready stand right behind; what does not fit is put behind all others.
+const QUEUED_IN_A_ROW: usize = 128;
 
 /// The receiver of everything that the broker publishes on subscribed channels.
 #[derive(Debug)]
 pub(crate) struct FanOut {
     own: Weak<FanOut>,
     pub(crate) registry: Registry,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     budget: Arc<Budget>,
     clock: Clock,
     /// Where the work is done, whoever publishes.
@@ -232,36 +232,14 @@ impl Drop for Turn {
 }
 
 impl FanOut {
-    /// Hands a batch to every subscriber; very many are shared out among the cores.
-    async fn deliver_all(self: &Arc<Self>, delivery: Delivery) {
-        let members = delivery.members.len();
-        let parts = (members / PART).clamp(1, self.runtime.metrics().num_workers());
-        if parts == 1 {
-            return self.deliver_part(&delivery, 0, members).await;
-        }
-        let (delivery, share) = (Arc::new(delivery), members.div_ceil(parts));
-        let mut others = JoinSet::new();
-        for part in 1..parts {
-            let (fanout, delivery) = (Arc::clone(self), Arc::clone(&delivery));
-            let (from, to) = (part * share, members.min((part + 1) * share));
-            others.spawn(async move { fanout.deliver_part(&delivery, from, to).await });
-        }
-        self.deliver_part(&delivery, 0, share).await;
-        while let Some(part) = others.join_next().await {
-            if part.is_err() {
-                self.metrics.panic.inc();
-                self.registry.interrupted(&delivery.channel);
-            }
-        }
-    }
-
-    async fn deliver_part(&self, delivery: &Delivery, from: usize, to: usize) {
+    /// Hands a batch to every subscriber.
+    async fn deliver_all(&self, delivery: Delivery) {
         let mut tally = Tally::default();
         // A message that comes by itself is queued for all, and then their drivers write: what is published meanwhile joins it, and
         // writes that follow each other closely wake a receiver less often than writes with other work between them.
         let is_single = delivery.batch.messages().len() == 1;
         let in_a_row = if is_single { QUEUED_IN_A_ROW } else { WRITTEN_IN_A_ROW };
-        for chunk in delivery.members[from..to].chunks(in_a_row) {
+        for chunk in delivery.members.chunks(in_a_row) {
             // With other channels under way a subscriber may be about to get more: its driver gathers that into one write.
             let may_write = !is_single && self.busy.load(Ordering::Relaxed) == 1;
             let now = self.clock.now();
@@ -271,12 +249,26 @@ impl FanOut {
                 let buffered = port.deliver(now, *subscription, &delivery.batch, member.skips(delivery.first), may_write, &mut pushed);
                 tally.most_buffered = tally.most_buffered.max(buffered);
             }
-            if chunk.len() == in_a_row {
-                yield_now().await;
+            if chunk.len() < in_a_row {
+                break;
             }
+            if is_single { behind_everybody().await } else { yield_now().await }
         }
-        self.count(delivery, tally);
+        self.count(&delivery, tally);
     }
+}
+
+/// Lets everybody run who is ready, those that were woken just now included. (The runtime's `yield_now` is back after 61 of them.)
+async fn behind_everybody() {
+    let mut rested = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut rested, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Tally {

@@ -1,6 +1,8 @@
 //! Channels and their subscribers on this node: what the broker delivers goes out, what sessions want done is done.
 
 mod fanout;
+#[cfg(test)]
+mod fanout_tests;
 mod line;
 mod outside;
 mod pending;
@@ -20,6 +22,7 @@ use crate::admission::Admission;
 use crate::auth::Authenticate;
 use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::connection::Teardown;
 use crate::connections::Connections;
 use crate::drain::Lifecycle;
 use crate::metrics::Metrics;
@@ -29,7 +32,7 @@ use crate::settings::Config;
 
 pub(crate) use fanout::FanOut;
 pub(crate) use line::Lines;
-#[cfg(feature = "instructions")]
+#[cfg(any(test, feature = "instructions"))]
 pub(crate) use registry::Member;
 pub(crate) use replay::Replay;
 pub(crate) use shed::shed_when_over;
@@ -53,6 +56,7 @@ pub(crate) struct Hub {
     pub(crate) replay: Replay,
     pub(crate) commands: Arc<Semaphore>,
     pub(crate) lines: Lines,
+    pub(crate) teardown: Arc<Teardown>,
     pub(crate) subscribing: Subscribing,
     pub(crate) admission: Arc<Admission>,
     pub(crate) lifecycle: Lifecycle,

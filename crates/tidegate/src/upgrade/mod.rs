@@ -18,7 +18,7 @@ use tidegate_core::{ConnectionId, Identity};
 
 use crate::admission::Place;
 use crate::auth::{Admitted, Denied, UpgradeRequest};
-use crate::connection::{Codec, Driver, Facts, Hints, Outside, Port, RawSocket, Socket, Start};
+use crate::connection::{Codec, Connected, Driver, Facts, Hints, Outside, Port, RawSocket, Socket, Start};
 use crate::drain::{Phase, departure};
 use crate::hub::Hub;
 
@@ -161,7 +161,8 @@ fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) {
         port.tell(now, departure(hub, now));
     }
     let outside: Arc<dyn Outside> = Arc::clone(hub) as _;
-    tokio::spawn(Driver::new(Start { socket, port: Arc::clone(&port), outside, codec, already_read, unsaid }));
+    let driver = Driver::new(Start { socket, port: Arc::clone(&port), outside, codec, already_read, unsaid });
+    tokio::spawn(Connected::new(driver));
     if let Some(serve) = raw {
         serve(RawSocket::new(port, hub.clock, Arc::clone(&hub.budget)));
     }

@@ -87,6 +87,10 @@ impl Driver {
         }
     }
 
+    pub(super) const fn outside(&self) -> &Arc<dyn Outside> {
+        &self.outside
+    }
+
     /// One look at everything. In the common case, a wake for something to write, it takes the lock four times: to look, to
     /// gather, to book what was written, and to go to sleep.
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
