@@ -86,9 +86,9 @@ impl Shared {
         terms: &Terms,
         publish: &Publish,
         id: Option<u128>,
+        now_ms: u64,
     ) -> Result<(MutexGuard<'c, State>, Verdict), BrokerError> {
         let mut state = channel.state.lock();
-        let now_ms = self.settings.clock.now_ms();
         state.last_ms = state.last_ms.max(now_ms);
         if !state.forgotten && !state.fits(terms.kind) {
             // The configuration made it another kind. What was kept means nothing now, and its offsets must not seem to go on.
@@ -136,7 +136,7 @@ impl Shared {
         loop {
             let channel = self.channels.get_or_begin(&publish.channel)?;
             let order = channel.order.lock();
-            let (state, verdict) = self.give(&channel, terms, &publish, id)?;
+            let (state, verdict) = self.give(&channel, terms, &publish, id, self.settings.clock.now_ms())?;
             let (epoch, time_ms) = (state.epoch, state.last_ms);
             drop(state);
             let offset = match verdict {
