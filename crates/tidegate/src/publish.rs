@@ -174,11 +174,33 @@ fn check<'a>(session: &'a SessionSettings, publish: &Publish) -> Result<&'a Chan
 
 /// Gives each message that has no id one. Those of one call differ by a count behind the same randomness.
 fn name(publishes: &mut [Publish]) {
-    let mut next: Option<Ulid> = None;
+    let mut last: Option<Ulid> = None;
     for publish in publishes.iter_mut().filter(|publish| publish.message_id.is_none()) {
-        // The count overflows once in 2^80 times: then it is drawn anew.
-        let id = next.and_then(|ulid| ulid.increment()).unwrap_or_else(Ulid::new);
-        next = Some(id);
+        let id = match last.as_ref().and_then(Ulid::increment) {
+            Some(id) => id,
+            None => Ulid::new(),
+        };
+        last = Some(id);
         publish.message_id = Some(Box::from(&*id.array_to_str(&mut [0; ulid::ULID_LEN])));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_message_without_an_id_gets_one_of_its_own() {
+        let publish = |id: Option<&str>| {
+            let channel = ChannelName::new("a").unwrap();
+            Publish { channel, message_id: id.map(Into::into), key: None, body: Body::Data(Bytes::new()) }
+        };
+        let mut publishes: Vec<Publish> = (0..200).map(|number| publish((number == 7).then_some("mine"))).collect();
+        publishes.chunks_mut(50).for_each(name);
+        let ids: HashSet<_> = publishes.iter().map(|publish| publish.message_id.clone().unwrap()).collect();
+        assert_eq!((ids.len(), publishes[7].message_id.as_deref()), (200, Some("mine")));
+        assert!(ids.iter().all(|id| id.as_ref() == "mine" || Ulid::from_string(id).is_ok_and(|id| !id.is_nil())));
     }
 }

@@ -160,7 +160,12 @@ impl Embedded {
         }
     }
 
-    async fn publish_piece(&self, sequence: &Arc<Sequence>, rule: &ChannelRule, publishes: Vec<Publish>) -> Vec<Result<Published, BrokerError>> {
+    async fn publish_piece(
+        &self,
+        sequence: &Arc<Sequence>,
+        rule: &ChannelRule,
+        publishes: Vec<Publish>,
+    ) -> Vec<Result<Published, BrokerError>> {
         let terms = Terms::of(rule);
         let messages = publishes.into_iter().map(|publish| self.message(publish));
         if self.is_on_disk(rule) {

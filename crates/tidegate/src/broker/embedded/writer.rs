@@ -7,8 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::broker::{BrokerError, Published, Sequence};
 use tidegate_core::Publication;
+use tidegate_core::broker::{BrokerError, Published, Sequence};
 
 use super::batch::{Answer, Batch, Fate, Given, record};
 use super::channel::Verdict;
@@ -30,8 +30,10 @@ const GATHER_PART: u32 = 8;
 /// A batch of at least so many messages is shown by the second thread, where as many wait for the next. Smaller ones cost less than the
 /// change of threads; and publishers who all wait for this batch make the next one whole when they are answered first.
 const SHOWN_ASIDE: usize = 128;
-static ASIDE: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| std::env::var("TG_ASIDE").ok().and_then(|s| s.parse().ok()).unwrap_or(SHOWN_ASIDE));
-static GATHER: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| std::env::var("TG_GATHER").ok().and_then(|s| s.parse().ok()).unwrap_or(GATHER_PART));
+static ASIDE: std::sync::LazyLock<usize> =
+    std::sync::LazyLock::new(|| std::env::var("TG_ASIDE").ok().and_then(|s| s.parse().ok()).unwrap_or(SHOWN_ASIDE));
+static GATHER: std::sync::LazyLock<u32> =
+    std::sync::LazyLock::new(|| std::env::var("TG_GATHER").ok().and_then(|s| s.parse().ok()).unwrap_or(GATHER_PART));
 /// A buffer that one large batch made larger than this is not kept.
 const BUFFER_KEPT: usize = 1024 * 1024;
 
