@@ -10,7 +10,7 @@ use super::channel::Channel;
 use super::files::Place;
 use super::queue::Outcome;
 use super::record::{Record, RecordKind};
-use super::shared::Shared;
+use super::shared::{Durable, Shared};
 use super::stats::EmbeddedStats;
 use super::terms::Terms;
 
@@ -64,20 +64,22 @@ impl Batch {
 
     /// It is synced: makes everything in it visible, in order, and answers.
     pub(super) fn show(self, shared: &Shared) {
-        let messages = self.given.len();
-        EmbeddedStats::count(&shared.stats.appends, messages as u64);
+        EmbeddedStats::count(&shared.stats.appends, self.given.len() as u64);
         let mut answers = self.answers.into_iter().peekable();
-        for (at, Given { channel, terms, publication, time_ms, place, link, .. }) in self.given.into_iter().enumerate() {
-            let written = record(&terms, &publication, time_ms, link);
-            shared.commit(&channel, &terms, &publication, time_ms, Some((place, written)));
-            if (at + 1).is_multiple_of(ANSWERED_TOGETHER) {
-                while let Some((_, answer)) = answers.next_if(|&(after, _)| after <= at + 1) {
+        let (mut shown, mut answered) = (0, 0);
+        let runs = self.given.chunk_by(|one, next| Arc::ptr_eq(&one.channel, &next.channel));
+        for run in runs.flat_map(|run| run.chunks(ANSWERED_TOGETHER)) {
+            shared.commit(&run[0].channel, run.iter().map(Given::durable));
+            shown += run.len();
+            if shown - answered >= ANSWERED_TOGETHER {
+                while let Some((_, answer)) = answers.next_if(|&(after, _)| after <= shown) {
                     answer.send();
                 }
+                answered = shown;
             }
         }
         answers.for_each(|(_, answer)| answer.send());
-        shared.make_room(messages);
+        shared.make_room(shown);
     }
 
     /// Nothing in it counts: offsets and ids are free again. What was given before it must have been shown.
@@ -88,6 +90,13 @@ impl Batch {
             shared.memory.settle(&mut state);
         }
         self.answers.into_iter().for_each(|(_, answer)| answer.refuse(error));
+    }
+}
+
+impl Given {
+    fn durable(&self) -> Durable<'_> {
+        let Self { terms, publication, time_ms, place, link, .. } = self;
+        Durable { terms, publication, time_ms: *time_ms, written: Some((*place, record(terms, publication, *time_ms, *link))) }
     }
 }
 
