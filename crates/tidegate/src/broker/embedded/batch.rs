@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::channel::Channel;
 use super::files::Place;
-use super::queue::Outcome;
 use super::record::{Record, RecordKind};
+use super::request::Outcome;
 use super::shared::{Durable, Shared};
 use super::stats::EmbeddedStats;
 use super::terms::Terms;

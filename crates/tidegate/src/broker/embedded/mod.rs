@@ -34,6 +34,7 @@ mod read;
 mod reading;
 mod record;
 mod recovery;
+mod request;
 mod ring;
 mod settings;
 mod shared;
@@ -61,7 +62,8 @@ use tidegate_core::{ChannelKind, ChannelName, ChannelRule, Position};
 
 use blocks::Blocks;
 use files::Files;
-use queue::{Gather, Message};
+use queue::Gather;
+use request::Message;
 pub use settings::{Clock, EmbeddedSettings, OpenError};
 use shared::Shared;
 use show::Show;

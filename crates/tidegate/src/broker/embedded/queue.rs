@@ -5,34 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tidegate_core::Publication;
-use tidegate_core::broker::{BrokerError, Published, Sequence};
-use tidegate_core::message::Publish;
+use tidegate_core::broker::{BrokerError, Sequence};
 use tokio::sync::oneshot;
 
+use super::request::{Message, Outcome, Request, Wish, pieces};
 use super::terms::Terms;
-
-/// Publishes that wait for their answer. All of them are in the same batch.
-pub(super) struct Request {
-    pub(super) terms: Terms,
-    pub(super) wish: Wish,
-}
-
-pub(super) enum Wish {
-    One(Message, oneshot::Sender<Outcome>),
-    /// They stand or fall in their order.
-    All(Vec<Message>, Arc<Sequence>, oneshot::Sender<Vec<Outcome>>),
-}
-
-/// A message that has no offset yet.
-pub(super) struct Message {
-    pub(super) publish: Publish,
-    /// The hash of its id.
-    pub(super) id: Option<u128>,
-}
-
-/// What became of a publish.
-pub(super) type Outcome = Result<Published, BrokerError>;
 
 /// The line to the one thread that writes. Each publish in it has a publisher that waits and holds its message anyway, so publishers
 /// bound it; those that have given up are taken out before they are more than the others.
@@ -70,9 +47,6 @@ pub(super) struct Gather {
     pub(super) at_most: Duration,
 }
 
-/// What a message takes besides its bytes.
-const MESSAGE_COST: usize = 256;
-
 impl Queue {
     /// A queue whose batches have at most about so many bytes.
     pub(super) fn new(batch_bytes: usize) -> Self {
@@ -89,13 +63,13 @@ impl Queue {
 
     /// Puts several in line one behind the other, and waits for all of their answers. More than a batch takes goes in pieces.
     pub(super) async fn publish_all(&self, terms: Terms, messages: Vec<Message>, sequence: &Arc<Sequence>) -> Vec<Outcome> {
-        let mut waiting = Vec::with_capacity(1);
-        let requests = pieces(messages, self.batch_bytes).into_iter().map(|messages| {
+        let piece = |messages: Vec<Message>| {
             let (answer, answered) = oneshot::channel();
-            waiting.push((messages.len(), answered));
-            Request { terms, wish: Wish::All(messages, Arc::clone(sequence), answer) }
-        });
-        // Where it is closed, the requests are dropped, and so everybody is told below.
+            let count = messages.len();
+            (Request { terms, wish: Wish::All(messages, Arc::clone(sequence), answer) }, (count, answered))
+        };
+        let (requests, waiting): (Vec<_>, Vec<_>) = pieces(messages, self.batch_bytes).into_iter().map(piece).unzip();
+        // Where it is closed the requests are dropped, and so each piece is told below.
         self.push(requests).ok();
         let mut outcomes = Vec::new();
         for (count, answered) in waiting {
@@ -108,10 +82,10 @@ impl Queue {
 
     fn push(&self, requests: impl IntoIterator<Item = Request>) -> Result<(), BrokerError> {
         let mut inner = self.inner.lock();
+        if self.is_closed() {
+            return Err(BrokerError::Closed);
+        }
         for request in requests {
-            if self.is_closed() {
-                return Err(BrokerError::Closed);
-            }
             inner.messages += request.messages().len();
             inner.bytes += request.cost();
             inner.requests.push(request);
@@ -214,93 +188,17 @@ impl Inner {
     }
 }
 
-impl Request {
-    fn messages(&self) -> &[Message] {
-        match &self.wish {
-            Wish::One(message, _) => std::slice::from_ref(message),
-            Wish::All(messages, ..) => messages,
-        }
-    }
-
-    fn is_given_up(&self) -> bool {
-        match &self.wish {
-            Wish::One(_, answer) => answer.is_closed(),
-            Wish::All(_, _, answer) => answer.is_closed(),
-        }
-    }
-
-    /// Nothing of its sequence may follow.
-    fn break_off(&self) {
-        if let Wish::All(_, sequence, _) = &self.wish {
-            sequence.break_off();
-        }
-    }
-
-    /// Answers that nothing of it was stored.
-    pub(super) fn refuse(self, error: &BrokerError) {
-        self.break_off();
-        match self.wish {
-            Wish::One(_, answer) => drop(answer.send(Err(error.clone()))),
-            Wish::All(messages, _, answer) => drop(answer.send(vec![Err(error.clone()); messages.len()])),
-        }
-    }
-
-    fn cost(&self) -> usize {
-        self.messages().iter().map(Message::cost).sum()
-    }
-}
-
-impl Message {
-    fn cost(&self) -> usize {
-        // The costs of a publication are those of what it is made from.
-        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let data = match &self.publish.body {
-            tidegate_core::Body::Data(data) => data.len(),
-            tidegate_core::Body::Deleted => 0,
-        };
-        // Twice: in the queue and in the batch.
-        size_of::<Publication>() + MESSAGE_COST + 2 * (text(&self.publish.message_id) + text(&self.publish.key) + data)
-    }
-}
-
-/// Cuts them where a batch would be full.
-fn pieces(mut messages: Vec<Message>, batch_bytes: usize) -> Vec<Vec<Message>> {
-    let (mut ends, mut bytes) = (Vec::new(), 0);
-    for (at, message) in messages.iter().enumerate() {
-        bytes += message.cost();
-        if bytes >= batch_bytes {
-            ends.push(at + 1);
-            bytes = 0;
-        }
-    }
-    let mut pieces: Vec<Vec<Message>> = ends.into_iter().rev().map(|end| messages.split_off(end)).collect();
-    pieces.push(messages);
-    pieces.reverse();
-    pieces.retain(|piece| !piece.is_empty());
-    pieces
-}
-
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use tidegate_core::{Body, ChannelKind, ChannelName, Retention};
+    use tidegate_core::{ChannelKind, Retention};
 
+    use super::super::request::tests::{message, numbers};
     use super::*;
-
-    fn message(number: usize) -> Message {
-        let data = Body::Data(Bytes::from(vec![b'x'; 1000]));
-        let id = Some(number.to_string().into());
-        Message { publish: Publish { channel: ChannelName::new("a").unwrap(), message_id: id, key: None, body: data }, id: None }
-    }
 
     fn request(numbers: std::ops::Range<usize>, sequence: &Arc<Sequence>) -> (Request, oneshot::Receiver<Vec<Outcome>>) {
         let (answer, answered) = oneshot::channel();
         let terms = Terms { kind: ChannelKind::Log, retention: Retention { messages: 1, age: Duration::ZERO, bytes: 1 } };
         (Request { terms, wish: Wish::All(numbers.map(message).collect(), sequence.clone(), answer) }, answered)
-    }
-
-    fn numbers<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<usize> {
-        messages.into_iter().map(|message| message.publish.message_id.as_ref().unwrap().parse().unwrap()).collect()
     }
 
     #[test]
@@ -326,16 +224,6 @@ mod tests {
         assert_eq!(all, (0..20).collect::<Vec<_>>());
         assert!(batches >= 4);
         assert_eq!((queue.inner.lock().bytes, queue.len()), (0, 0));
-    }
-
-    #[test]
-    fn a_piece_is_not_more_than_a_batch_and_one_message() {
-        for count in 0..20 {
-            let pieces = pieces((0..count).map(message).collect(), 10_000);
-            assert_eq!(numbers(pieces.iter().flatten()), (0..count).collect::<Vec<_>>());
-            assert!(pieces.iter().all(|piece| (1..=4).contains(&piece.len())), "{:?}", pieces.iter().map(Vec::len).collect::<Vec<_>>());
-            assert_eq!(pieces.len(), count.div_ceil(4));
-        }
     }
 
     #[test]
