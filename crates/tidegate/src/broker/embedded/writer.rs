@@ -31,10 +31,6 @@ const GATHER_PART: u32 = 8;
 /// A batch of at least so many messages is shown by the second thread, where as many wait for the next. Smaller ones cost less than the
 /// change of threads; and publishers who all wait for this batch make the next one whole when they are answered first.
 const SHOWN_ASIDE: usize = 128;
-static ASIDE: std::sync::LazyLock<usize> =
-    std::sync::LazyLock::new(|| std::env::var("TG_ASIDE").ok().and_then(|s| s.parse().ok()).unwrap_or(SHOWN_ASIDE));
-static GATHER: std::sync::LazyLock<u32> =
-    std::sync::LazyLock::new(|| std::env::var("TG_GATHER").ok().and_then(|s| s.parse().ok()).unwrap_or(GATHER_PART));
 /// A buffer that one large batch made larger than this is not kept.
 const BUFFER_KEPT: usize = 1024 * 1024;
 
@@ -221,7 +217,7 @@ impl Writer {
         let records = batch.records + moves.as_ref().map_or(0, |moves| moves.records);
         if records > 0 {
             match self.store.append(&mut self.batch, records) {
-                Ok(took) => self.gather = Gather { messages: batch.given.len(), at_most: took / *GATHER },
+                Ok(took) => self.gather = Gather { messages: batch.given.len(), at_most: took / GATHER_PART },
                 Err(error) => {
                     let error = self.failed(&error);
                     self.show.wait()?;
@@ -235,7 +231,7 @@ impl Writer {
             self.batch = Vec::new();
         }
         self.show.wait()?;
-        if moves.is_none() && self.shared.queue.len() >= *ASIDE {
+        if moves.is_none() && self.shared.queue.len() >= batch.given.len().max(SHOWN_ASIDE) {
             self.show.begin(batch)?;
             return Ok(true);
         }
