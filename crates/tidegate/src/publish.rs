@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::Serialize;
 use tidegate_core::broker::{Broker, BrokerError, Published, Sequence};
 use tidegate_core::message::Publish;
-use tidegate_core::{Body, ChannelName, ChannelRule, ErrorCode, InvalidChannel, Overflow};
+use tidegate_core::{Body, ChannelName, ChannelRule, ErrorCode, InvalidChannel, Overflow, SessionSettings};
 use ulid::Ulid;
 
 use crate::hub::FanOut;
@@ -83,26 +84,39 @@ impl Publisher {
     /// See [`PublishError`].
     pub async fn send(&self, publish: Publish) -> Result<Published, PublishError> {
         self.room(&publish.channel).await;
-        self.send_one(None, publish).await
-    }
-
-    /// The same for one of many whose order holds also when one of them fails: those behind it are refused then. It is with the broker
-    /// once the future was polled, and so does not wait for room: see [`Publisher::room`].
-    ///
-    /// # Errors
-    /// See [`PublishError`].
-    pub async fn send_in(&self, sequence: &Arc<Sequence>, publish: Publish) -> Result<Published, PublishError> {
-        self.send_one(Some(sequence), publish).await
-    }
-
-    async fn send_one(&self, sequence: Option<&Arc<Sequence>>, publish: Publish) -> Result<Published, PublishError> {
         let session = Arc::clone(&self.config.load().session);
-        let rule = session.rule(&publish.channel).ok_or_else(|| PublishError::UnknownChannel(publish.channel.clone()))?;
-        let limit = session.limits.message_bytes;
-        match &publish.body {
-            Body::Data(data) if data.len() > limit => Err(PublishError::TooLarge { bytes: data.len(), limit }),
-            Body::Data(_) | Body::Deleted => Ok(self.publish_by(sequence, rule, publish).await?),
+        let rule = check(&session, &publish)?;
+        Ok(self.publish_by(rule, publish).await?)
+    }
+
+    /// The same for several of a longer sequence, whose order holds also when one of them fails: those behind it are refused then. Gives
+    /// an outcome for each, in their order, when the last is known. They are with the broker once the future was polled, and so do
+    /// not wait for room: see [`Publisher::room`].
+    pub async fn send_all(&self, sequence: &Arc<Sequence>, publishes: Vec<Publish>) -> Vec<Result<Published, PublishError>> {
+        let session = Arc::clone(&self.config.load().session);
+        // Joined futures are first polled in their order, and so stand in line in it.
+        let runs = runs(&session, publishes).into_iter().map(|run| self.publish_run(sequence, run));
+        join_all(runs).await.into_iter().flatten().collect()
+    }
+
+    async fn publish_run(&self, sequence: &Arc<Sequence>, run: Run<'_>) -> Vec<Result<Published, PublishError>> {
+        let (rule, mut publishes) = match run {
+            Run::Refused(error) => return vec![Err(error)],
+            Run::Of(rule, publishes) => (rule, publishes),
+        };
+        name(&mut publishes);
+        let mut channels: Vec<ChannelName> = publishes.iter().map(|publish| publish.channel.clone()).collect();
+        channels.dedup();
+        let outcomes = self.broker.publish_all(sequence, rule, publishes).await;
+        let (new, repeated) = outcomes.iter().flatten().fold((0, 0), |(new, repeated), published| match published.duplicate {
+            true => (new, repeated + 1),
+            false => (new + 1, repeated),
+        });
+        self.metrics.published(rule.kind, new, repeated);
+        for channel in &channels {
+            self.fanout.keep_pace(channel, rule.overflow == Overflow::Pause).await;
         }
+        outcomes.into_iter().map(|outcome| outcome.map_err(PublishError::from)).collect()
     }
 
     /// Waits until no subscriber of a channel whose publishers wait for them (`pause`) is full. On other channels there is always room.
@@ -114,20 +128,79 @@ impl Publisher {
     }
 
     /// Publishes on a channel whose rule and authority have been looked up: it is with the broker once this was polled.
-    pub(crate) async fn publish_by(
-        &self,
-        sequence: Option<&Arc<Sequence>>,
-        rule: &ChannelRule,
-        mut publish: Publish,
-    ) -> Result<Published, BrokerError> {
+    pub(crate) async fn publish_by(&self, rule: &ChannelRule, mut publish: Publish) -> Result<Published, BrokerError> {
         let channel = publish.channel.clone();
-        publish.message_id.get_or_insert_with(|| Ulid::new().to_string().into());
-        let published = match sequence {
-            Some(sequence) => self.broker.publish_in(sequence, rule, publish).await?,
-            None => self.broker.publish(rule, publish).await?,
-        };
-        self.metrics.published(rule.kind, published.duplicate);
+        name(std::slice::from_mut(&mut publish));
+        let published = self.broker.publish(rule, publish).await?;
+        self.metrics.published(rule.kind, u64::from(!published.duplicate), u64::from(published.duplicate));
         self.fanout.keep_pace(&channel, rule.overflow == Overflow::Pause).await;
         Ok(published)
+    }
+}
+
+/// Publishes that go to the broker together, or one that does not go.
+enum Run<'a> {
+    Of(&'a ChannelRule, Vec<Publish>),
+    Refused(PublishError),
+}
+
+/// Neighbours of one rule go together.
+fn runs(session: &SessionSettings, publishes: Vec<Publish>) -> Vec<Run<'_>> {
+    let mut runs = Vec::with_capacity(1);
+    let total = publishes.len();
+    for publish in publishes {
+        match (check(session, &publish), runs.last_mut()) {
+            (Ok(rule), Some(Run::Of(last, run))) if std::ptr::eq(rule, *last) => run.push(publish),
+            (Ok(rule), _) => {
+                let mut run = Vec::with_capacity(if runs.is_empty() { total } else { 1 });
+                run.push(publish);
+                runs.push(Run::Of(rule, run));
+            }
+            (Err(error), _) => runs.push(Run::Refused(error)),
+        }
+    }
+    runs
+}
+
+/// The rule of the channel, if the message is no larger than one may be.
+fn check<'a>(session: &'a SessionSettings, publish: &Publish) -> Result<&'a ChannelRule, PublishError> {
+    let rule = session.rule(&publish.channel).ok_or_else(|| PublishError::UnknownChannel(publish.channel.clone()))?;
+    let limit = session.limits.message_bytes;
+    match &publish.body {
+        Body::Data(data) if data.len() > limit => Err(PublishError::TooLarge { bytes: data.len(), limit }),
+        Body::Data(_) | Body::Deleted => Ok(rule),
+    }
+}
+
+/// Gives each message that has no id one. Those of one call differ by a count behind the same randomness.
+fn name(publishes: &mut [Publish]) {
+    let mut last: Option<Ulid> = None;
+    for publish in publishes.iter_mut().filter(|publish| publish.message_id.is_none()) {
+        let id = match last.as_ref().and_then(Ulid::increment) {
+            Some(id) => id,
+            None => Ulid::new(),
+        };
+        last = Some(id);
+        publish.message_id = Some(Box::from(&*id.array_to_str(&mut [0; ulid::ULID_LEN])));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_message_without_an_id_gets_one_of_its_own() {
+        let publish = |id: Option<&str>| {
+            let channel = ChannelName::new("a").unwrap();
+            Publish { channel, message_id: id.map(Into::into), key: None, body: Body::Data(Bytes::new()) }
+        };
+        let mut publishes: Vec<Publish> = (0..200).map(|number| publish((number == 7).then_some("mine"))).collect();
+        publishes.chunks_mut(50).for_each(name);
+        let ids: HashSet<_> = publishes.iter().map(|publish| publish.message_id.clone().unwrap()).collect();
+        assert_eq!((ids.len(), publishes[7].message_id.as_deref()), (200, Some("mine")));
+        assert!(ids.iter().all(|id| id.as_ref() == "mine" || Ulid::from_string(id).is_ok_and(|id| !id.is_nil())));
     }
 }

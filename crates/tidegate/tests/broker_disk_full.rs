@@ -124,23 +124,30 @@ async fn a_sequence_over_a_full_disk_has_no_hole() {
         let used = broker.stats().disk_bytes.load(std::sync::atomic::Ordering::Relaxed) as usize;
         std::fs::write(&ballast, vec![1; (4usize << 20).saturating_sub(used + left)]).ok();
         let sequence = Arc::default();
-        let answers: Vec<_> = (0..400u32)
-            .map(|number| {
+        let pieces: Vec<_> = (0..400u32)
+            .step_by(4)
+            .map(|first| {
                 let (broker, rule, sequence) = (broker.clone(), rule.clone(), Arc::clone(&sequence));
-                let text = format!("{round} {number} {}", "y".repeat(1000));
-                let publish = message(&channel, Some(&format!("{round}.{number}")), text);
-                let mut sent = Box::pin(async move { broker.publish_in(&sequence, &rule, publish).await });
+                let publish = |number| {
+                    let text = format!("{round} {number} {}", "y".repeat(1000));
+                    message(&channel, Some(&format!("{round}.{number}")), text)
+                };
+                let piece = (first..first + 4).map(publish).collect();
+                let mut sent = Box::pin(async move { broker.publish_all(&sequence, &rule, piece).await });
                 // Begun here, so that they stand in line in their order.
                 let first = sent.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                async move { if let Poll::Ready(answer) = first { answer } else { sent.await } }
+                async move { if let Poll::Ready(answers) = first { answers } else { sent.await } }
             })
             .map(tokio::spawn)
             .collect();
         tokio::time::sleep(Duration::from_millis(round as u64 % 5)).await;
         std::fs::remove_file(&ballast).ok();
+        let mut answers = Vec::new();
+        for piece in pieces {
+            answers.extend(piece.await.expect("no panic"));
+        }
         let mut failed = None;
         for (number, answer) in answers.into_iter().enumerate() {
-            let answer = answer.await.expect("no panic");
             assert!(failed.is_none() || answer.is_err(), "{number} was kept after {failed:?} was not");
             if answer.is_err() {
                 failed.get_or_insert(number);

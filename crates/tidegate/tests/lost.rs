@@ -140,13 +140,13 @@ impl Broker for Leaky {
         self.inner.publish(rule, publish)
     }
 
-    fn publish_in<'a>(
+    fn publish_all<'a>(
         &'a self,
         sequence: &'a Arc<Sequence>,
         rule: &'a ChannelRule,
-        publish: Publish,
-    ) -> BoxFuture<'a, Result<Published, BrokerError>> {
-        self.inner.publish_in(sequence, rule, publish)
+        publishes: Vec<Publish>,
+    ) -> BoxFuture<'a, Vec<Result<Published, BrokerError>>> {
+        self.inner.publish_all(sequence, rule, publishes)
     }
 
     fn subscribe<'a>(&'a self, rule: &'a ChannelRule, channel: &'a ChannelName) -> BoxFuture<'a, Result<Option<Position>, BrokerError>> {

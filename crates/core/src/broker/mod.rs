@@ -7,8 +7,8 @@
 //! 4. [`Broker::history`] gives a page without holes after `since`, or says that it is unrecoverable. Never a silent hole.
 //! 5. A [`Broker::snapshot`] is the state at one position, and later messages continue from it.
 //! 6. Positions are strictly increasing within an epoch. Losing the log changes the epoch.
-//! 7. Publishes of one [`Sequence`] on one channel get their positions in the order in which they were first polled; after one that
-//!    failed so that trying again may help, none of those behind it is kept.
+//! 7. Publishes of one [`Sequence`] on one channel get their positions in the order in which they were first polled, and within one
+//!    [`Broker::publish_all`] in its order; after one that failed so that trying again may help, none of those behind it is kept.
 //!
 //! The module `contract` (feature `contract`) has a function for each of them that every backend's tests call.
 
@@ -39,13 +39,14 @@ pub trait Broker: Send + Sync + 'static {
     /// (laws 1, 2). The answer comes when the message is as durable as [`Guarantees::durability`] says.
     fn publish<'a>(&'a self, rule: &'a ChannelRule, publish: Publish) -> BoxFuture<'a, Result<Published, BrokerError>>;
 
-    /// The same for one of many that stand or fall in their order (law 7).
-    fn publish_in<'a>(
+    /// The same for several of one rule, whose order holds also when one of them fails (law 7). Gives an outcome for each, in their
+    /// order, when the last is known: what is to be answered soon comes in small pieces.
+    fn publish_all<'a>(
         &'a self,
         sequence: &'a Arc<Sequence>,
         rule: &'a ChannelRule,
-        publish: Publish,
-    ) -> BoxFuture<'a, Result<Published, BrokerError>>;
+        publishes: Vec<Publish>,
+    ) -> BoxFuture<'a, Vec<Result<Published, BrokerError>>>;
 
     /// From the returned position on (`None` on `event` channels), everything published on the channel reaches the sink (law 3).
     /// Idempotent: a node subscribes once per channel, however many of its sessions want it.

@@ -163,13 +163,16 @@ impl Broker for ModelBroker {
         self.on(move |model| model.publish(rule, publish))
     }
 
-    fn publish_in<'a>(
+    fn publish_all<'a>(
         &'a self,
         sequence: &'a Arc<Sequence>,
         rule: &'a ChannelRule,
-        publish: Publish,
-    ) -> BoxFuture<'a, Result<Published, BrokerError>> {
-        self.on(move |model| if sequence.is_broken() { Err(Sequence::refusal()) } else { model.publish(rule, publish) })
+        publishes: Vec<Publish>,
+    ) -> BoxFuture<'a, Vec<Result<Published, BrokerError>>> {
+        self.on(move |model| {
+            let one = |publish| if sequence.is_broken() { Err(Sequence::refusal()) } else { model.publish(rule, publish) };
+            publishes.into_iter().map(one).collect()
+        })
     }
 
     fn subscribe<'a>(&'a self, rule: &'a ChannelRule, channel: &'a ChannelName) -> BoxFuture<'a, Result<Option<Position>, BrokerError>> {

@@ -1,4 +1,4 @@
-//! NDJSON: lines are published as they arrive, many at once, and answered one by one in their order.
+//! NDJSON: lines are published as they arrive, in pieces of what has come, and answered one by one in their order.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -24,8 +24,11 @@ use super::lines::{Line, Lines};
 use super::patience::Patience;
 use super::publish::{BROKER_WITHIN, parse, pauses, unanswered};
 
-/// Publishes under way for one request: enough for a batch that is written and one that is gathered meanwhile.
+/// Lines under way for one request: enough for a batch that is written and one that is gathered meanwhile.
 const WINDOW: usize = 2048;
+/// Lines that go to the broker together. What a piece costs is little beside so many lines; and with eight in the window the first are
+/// answered, and new ones read, while others are still written.
+const PIECE: usize = 256;
 /// Bytes of them.
 const WINDOW_BYTES: usize = 4 << 20;
 /// What a line may have beside the data: names, ids, braces.
@@ -35,18 +38,21 @@ const ANSWERS: usize = 32 * 1024;
 
 /// Comes when there is room.
 type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Publishing = Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
+type Publishing = Pin<Box<dyn Future<Output = Vec<Result<Published, PublishError>>> + Send>>;
 
-/// A line on its way.
-struct Flying {
-    state: State,
-    bytes: usize,
-    begun: Instant,
-}
-
-enum State {
-    UnderWay(Publishing),
-    Done(Result<Published, Refusal>),
+/// Lines that have no answer yet.
+enum Flying {
+    /// Not published.
+    Refused(Refusal),
+    UnderWay {
+        publishing: Publishing,
+        lines: usize,
+        bytes: usize,
+        begun: Instant,
+    },
+    Done(std::vec::IntoIter<Result<Published, PublishError>>),
+    /// So many whose time is over.
+    Unanswered(usize),
 }
 
 /// Answers a stream of lines with a stream of results. A caller that does not read its results is not read either.
@@ -58,9 +64,12 @@ pub(super) fn answer(gate: Gate, body: Body) -> Response {
         channel: None,
         body: Box::pin(body.into_data_stream()),
         lines: Lines::new(limit),
+        piece: Vec::new(),
+        piece_bytes: 0,
         flying: VecDeque::new(),
         flying_bytes: 0,
         patience: Patience::new(BROKER_WITHIN),
+        taken: 0,
         answered: 0,
         ended: false,
         sequence: Arc::default(),
@@ -77,11 +86,17 @@ struct Work {
     channel: Option<ChannelName>,
     body: Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>,
     lines: Lines,
+    /// The next lines, which go to the broker together.
+    piece: Vec<Publish>,
+    piece_bytes: usize,
     /// In the order of their lines.
     flying: VecDeque<Flying>,
+    /// Of the lines whose outcome is not known.
     flying_bytes: usize,
     /// For the answer to the first of them.
     patience: Patience,
+    /// Lines that were read.
+    taken: usize,
     answered: usize,
     ended: bool,
     /// Order holds also when a line fails that may be sent again: what follows it is not stored.
@@ -117,13 +132,21 @@ impl Work {
     /// Begins publishes as long as there are lines and room. True when it waits for the body.
     fn read(&mut self, context: &mut Context<'_>) -> bool {
         let now = Instant::now();
-        while self.flying.len() < WINDOW && self.flying_bytes < WINDOW_BYTES {
+        let starved = self.read_lines(now, context);
+        self.launch(now, context);
+        starved
+    }
+
+    fn read_lines(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        while self.taken - self.answered < WINDOW && self.flying_bytes + self.piece_bytes < WINDOW_BYTES {
             if let Some((publish, bytes, mut room)) = self.held.take() {
                 if room.as_mut().poll(context).is_pending() {
                     self.held = Some((publish, bytes, room));
                     return false;
                 }
-                self.launch(publish, bytes, now, context);
+                // Alone: whether there is room for the next is known when this one has been handed out.
+                self.add(publish, bytes);
+                self.launch(now, context);
             }
             if let Some(line) = self.lines.next() {
                 self.begin(line, now, context);
@@ -150,44 +173,61 @@ impl Work {
 
     /// Takes the next line.
     fn begin(&mut self, line: Line, now: Instant, context: &mut Context<'_>) {
+        self.taken += 1;
         let (publish, bytes) = match line {
             Line::Whole(text) if text.trim_ascii().is_empty() => (Err(Refusal::new(ErrorCode::BadRequest, "the line is empty")), 0),
             Line::Whole(text) => (parse(&text, self.channel.as_ref()), text.len()),
             Line::TooLong => (Err(Refusal::new(ErrorCode::TooLarge, "the line is longer than a message may be")), 0),
         };
-        if let Ok(publish) = &publish
-            && self.channel.as_ref() != Some(&publish.channel)
-        {
+        let publish = match publish {
+            Ok(publish) => publish,
+            Err(refusal) => {
+                self.launch(now, context);
+                return self.flying.push_back(Flying::Refused(refusal));
+            }
+        };
+        let is_other = self.channel.as_ref() != Some(&publish.channel);
+        if is_other {
             self.channel = Some(publish.channel.clone());
         }
-        match publish {
-            Err(refusal) => self.push(State::Done(Err(refusal)), 0, now),
-            Ok(publish) if pauses(&self.gate, &publish) => {
-                let (publisher, channel) = (self.publisher.clone(), publish.channel.clone());
-                self.held = Some((publish, bytes, Box::pin(async move { publisher.room(&channel).await })));
-            }
-            Ok(publish) => self.launch(publish, bytes, now, context),
+        // Asked once for neighbours on one channel: those that pause are never in a piece with others.
+        if (is_other || self.piece.is_empty()) && pauses(&self.gate, &publish) {
+            self.launch(now, context);
+            let (publisher, channel) = (self.publisher.clone(), publish.channel.clone());
+            self.held = Some((publish, bytes, Box::pin(async move { publisher.room(&channel).await })));
+            return;
+        }
+        self.add(publish, bytes);
+        if self.piece.len() == PIECE {
+            self.launch(now, context);
         }
     }
 
-    /// Begins a publish. It is polled at once, so that messages stand in line in the order in which they came; unconstrained, since a
-    /// task whose turn has been long would otherwise find everything pending, and the line would be formed anew by chance.
-    fn launch(&mut self, publish: Publish, bytes: usize, now: Instant, context: &mut Context<'_>) {
+    fn add(&mut self, publish: Publish, bytes: usize) {
+        self.piece.push(publish);
+        self.piece_bytes += bytes;
+    }
+
+    /// Begins to publish the piece. It is polled at once, so that messages stand in line in the order in which they came; unconstrained,
+    /// since a task whose turn has been long would otherwise find everything pending, and the line would be formed anew by chance.
+    fn launch(&mut self, begun: Instant, context: &mut Context<'_>) {
+        if self.piece.is_empty() {
+            return;
+        }
+        let (piece, bytes, lines) = (std::mem::take(&mut self.piece), std::mem::take(&mut self.piece_bytes), self.piece.len());
         if self.sequence.is_broken() {
-            return self.push(State::Done(Err(PublishError::from(Sequence::refusal()).into())), 0, now);
+            let refused = piece.into_iter().map(|_| Err(Sequence::refusal().into())).collect::<Vec<_>>();
+            return self.flying.push_back(Flying::Done(refused.into_iter()));
         }
         let (publisher, sequence) = (self.publisher.clone(), self.sequence.clone());
-        let mut publishing: Publishing = Box::pin(unconstrained(async move { publisher.send_in(&sequence, publish).await }));
-        let state = match publishing.as_mut().poll(context) {
-            Poll::Ready(outcome) => State::Done(outcome.map_err(Refusal::from)),
-            Poll::Pending => State::UnderWay(publishing),
-        };
-        self.push(state, bytes, now);
-    }
-
-    fn push(&mut self, state: State, bytes: usize, begun: Instant) {
-        self.flying_bytes += bytes;
-        self.flying.push_back(Flying { state, bytes, begun });
+        let mut publishing: Publishing = Box::pin(unconstrained(async move { publisher.send_all(&sequence, piece).await }));
+        self.flying.push_back(match publishing.as_mut().poll(context) {
+            Poll::Ready(outcomes) => Flying::Done(outcomes.into_iter()),
+            Poll::Pending => {
+                self.flying_bytes += bytes;
+                Flying::UnderWay { publishing, lines, bytes, begun }
+            }
+        });
     }
 
     /// The answers that are due: of the first lines without one, as far as they are done.
@@ -195,9 +235,6 @@ impl Work {
         let mut answers = BytesMut::new();
         while answers.len() < ANSWERS {
             let Some(outcome) = self.first_done(context) else { break };
-            if let Some(Flying { bytes, .. }) = self.flying.pop_front() {
-                self.flying_bytes -= bytes;
-            }
             self.answered += 1;
             match outcome {
                 Ok(published) => receipt(&mut answers, published),
@@ -217,15 +254,34 @@ impl Work {
 
     /// What became of the first line, if that is known or its time is over.
     fn first_done(&mut self, context: &mut Context<'_>) -> Option<Result<Published, Refusal>> {
-        let first = self.flying.front_mut()?;
-        let publishing = match &mut first.state {
-            State::Done(outcome) => return Some(std::mem::replace(outcome, Err(unanswered()))),
-            State::UnderWay(publishing) => publishing,
-        };
-        if let Poll::Ready(outcome) = publishing.as_mut().poll(context) {
-            return Some(outcome.map_err(Refusal::from));
+        loop {
+            match self.flying.pop_front()? {
+                Flying::Refused(refusal) => return Some(Err(refusal)),
+                Flying::Done(mut outcomes) => {
+                    // An empty one goes.
+                    let Some(outcome) = outcomes.next() else { continue };
+                    self.flying.push_front(Flying::Done(outcomes));
+                    return Some(outcome.map_err(Refusal::from));
+                }
+                Flying::Unanswered(0) => {}
+                Flying::Unanswered(lines) => {
+                    self.flying.push_front(Flying::Unanswered(lines - 1));
+                    return Some(Err(unanswered()));
+                }
+                Flying::UnderWay { mut publishing, lines, bytes, begun } => {
+                    let now = match publishing.as_mut().poll(context) {
+                        Poll::Ready(outcomes) => Flying::Done(outcomes.into_iter()),
+                        Poll::Pending if self.patience.poll_over(context, begun).is_ready() => Flying::Unanswered(lines),
+                        Poll::Pending => {
+                            self.flying.push_front(Flying::UnderWay { publishing, lines, bytes, begun });
+                            return None;
+                        }
+                    };
+                    self.flying_bytes -= bytes;
+                    self.flying.push_front(now);
+                }
+            }
         }
-        self.patience.poll_over(context, first.begun).is_ready().then(|| Err(unanswered()))
     }
 }
 

@@ -231,7 +231,7 @@ impl Wish {
 
     async fn publish(self, _permit: OwnedSemaphorePermit) {
         let Self { task, id, rule, publish } = self;
-        let published: Result<Published, BrokerError> = task.hub.publisher.publish_by(None, &rule, publish).await;
+        let published: Result<Published, BrokerError> = task.hub.publisher.publish_by(&rule, publish).await;
         task.answer(Input::Published(id, published));
     }
 }

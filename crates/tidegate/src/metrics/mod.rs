@@ -218,12 +218,13 @@ impl Metrics {
         self.gap.get_or_create(&ReasonLabel { reason: reason.name() }).inc();
     }
 
-    /// Counts a published message.
-    pub(crate) fn published(&self, kind: ChannelKind, duplicate: bool) {
-        if duplicate {
-            self.publish_duplicate.inc();
-        } else {
-            self.publish.get_or_create(&KindLabel { kind: kind.name() }).inc();
+    /// Counts published messages, and repeats of such.
+    pub(crate) fn published(&self, kind: ChannelKind, new: u64, repeated: u64) {
+        if repeated > 0 {
+            self.publish_duplicate.inc_by(repeated);
+        }
+        if new > 0 {
+            self.publish.get_or_create(&KindLabel { kind: kind.name() }).inc_by(new);
         }
     }
 

@@ -86,18 +86,40 @@ pub async fn repeats_at_once_are_one_message(broker: &dyn Broker) {
 /// Law 7: publishes of a sequence that are under way together keep their order; once it is broken off, nothing of it is kept.
 pub async fn a_sequence_keeps_its_order(broker: &dyn Broker) {
     let (rule, channel, sequence) = (rule(ChannelKind::Log), name("order:sequence"), Arc::new(Sequence::default()));
-    let answers = join_all((0..40).map(|number| broker.publish_in(&sequence, &rule, message(&channel, number)))).await;
-    let positions: Vec<Position> = answers.into_iter().map(|answer| answer.expect("published").position.expect("a position")).collect();
+    let some = |numbers: std::ops::Range<u64>| numbers.map(|number| message(&channel, number)).collect::<Vec<_>>();
+    // Pieces of different sizes.
+    let pieces = [0..1, 1..20, 20..20, 20..39, 39..40].map(|numbers| broker.publish_all(&sequence, &rule, some(numbers)));
+    let answers = join_all(pieces).await;
+    assert_eq!(answers.iter().map(Vec::len).collect::<Vec<_>>(), [1, 19, 0, 19, 1], "an outcome for each");
+    let positions: Vec<Position> =
+        answers.into_iter().flatten().map(|answer| answer.expect("published").position.expect("a position")).collect();
     assert_rising(&positions);
 
     sequence.break_off();
-    let answers = join_all((40..44).map(|number| broker.publish_in(&sequence, &rule, message(&channel, number)))).await;
+    let answers = join_all([40..44, 44..45].map(|numbers| broker.publish_all(&sequence, &rule, some(numbers)))).await.concat();
+    assert_eq!(answers.len(), 5);
     assert!(answers.iter().all(|answer| matches!(answer, Err(BrokerError::Unavailable(_)))), "{answers:?}");
-    let after = broker.publish_in(&Arc::default(), &rule, message(&channel, 44)).await.expect("another sequence goes on");
+    let after = broker.publish_all(&Arc::default(), &rule, some(45..46)).await.pop().expect("an outcome");
+    let after = after.expect("another sequence goes on");
     assert!(after.position.expect("a position").offset > positions[39].offset);
     let page = broker.history(&rule, &channel, Since::Earliest, PageLimit { messages: 1000, bytes: 1 << 30 }).await.expect("history");
     let kept: Vec<u64> = page.messages.iter().map(|publication| data(publication)).collect();
-    assert_eq!(kept, (0..40).chain([44]).collect::<Vec<_>>());
+    assert_eq!(kept, (0..40).chain([45]).collect::<Vec<_>>());
+}
+
+/// Laws 2 and 7: in one piece a repeat gets the position of the first, and one that can never be kept does not hold up the rest.
+pub async fn a_piece_has_an_outcome_for_each(broker: &dyn Broker) {
+    let (rule, channel) = (rule(ChannelKind::Log), name("order:piece"));
+    let with_id = |id: &str, number| crate::message::Publish { message_id: Some(id.into()), ..message(&channel, number) };
+    let deletion = crate::message::Publish { key: Some("k".into()), body: crate::Body::Deleted, ..message(&channel, 0) };
+    let piece = vec![with_id("a", 0), with_id("b", 1), deletion, with_id("a", 2), message(&channel, 3)];
+    let answers = broker.publish_all(&Arc::default(), &rule, piece).await;
+    assert!(matches!(answers[2], Err(BrokerError::Invalid { .. })), "{answers:?}");
+    let told: Vec<_> = answers.iter().flatten().map(|published| (published.position, published.duplicate)).collect();
+    assert_eq!((told[2].0, told[2].1), (told[0].0, true), "{answers:?}");
+    assert_rising([&told[0].0, &told[1].0, &told[3].0].map(|position| position.as_ref().expect("a position")));
+    let page = broker.history(&rule, &channel, Since::Earliest, PageLimit { messages: 10, bytes: 1 << 30 }).await.expect("history");
+    assert_eq!(page.messages.iter().map(|publication| data(publication)).collect::<Vec<_>>(), [0, 1, 3]);
 }
 
 /// Law 3: a subscribe while others publish; history up to its position and the sink after it are the whole, without a double.

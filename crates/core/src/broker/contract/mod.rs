@@ -9,9 +9,9 @@ mod sink;
 mod state;
 
 pub use fan_out::{
-    a_sequence_keeps_its_order, a_subscribe_amid_publishes_misses_nothing, a_subscription_can_be_renewed, appends_and_fans_out_in_order,
-    concurrent_publishers_agree_on_one_order, event_channels_have_no_position, no_channel_receives_what_is_anothers,
-    repeats_are_recognised, repeats_at_once_are_one_message, what_does_not_fit_the_kind_is_refused,
+    a_piece_has_an_outcome_for_each, a_sequence_keeps_its_order, a_subscribe_amid_publishes_misses_nothing, a_subscription_can_be_renewed,
+    appends_and_fans_out_in_order, concurrent_publishers_agree_on_one_order, event_channels_have_no_position,
+    no_channel_receives_what_is_anothers, repeats_are_recognised, repeats_at_once_are_one_message, what_does_not_fit_the_kind_is_refused,
 };
 pub use history::{
     a_lost_log_is_a_new_epoch, an_unknown_channel_is_an_empty_log, earliest_and_last_begin_where_they_say, forged_positions_are_told_apart,
@@ -45,6 +45,7 @@ laws![
     repeats_at_once_are_one_message,
     a_subscribe_amid_publishes_misses_nothing,
     a_sequence_keeps_its_order,
+    a_piece_has_an_outcome_for_each,
     a_subscription_can_be_renewed,
     event_channels_have_no_position,
     no_channel_receives_what_is_anothers,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tidegate_core::broker::{BrokerError, Published, Sequence};
 use tidegate_core::{Body, ChannelKind, Publication};
+use tokio::sync::oneshot;
 
 use super::channel::Channel;
 use super::files::Place;
-use super::queue::Answer;
 use super::record::{Record, RecordKind};
-use super::shared::Shared;
+use super::request::Outcome;
+use super::shared::{Durable, Shared};
 use super::stats::EmbeddedStats;
 use super::terms::Terms;
 
@@ -23,47 +24,62 @@ pub(super) struct Given {
     pub(super) terms: Terms,
     pub(super) publication: Arc<Publication>,
     pub(super) id: Option<u128>,
-    pub(super) sequence: Option<Arc<Sequence>>,
     pub(super) time_ms: u64,
     pub(super) place: Place,
     pub(super) link: u64,
-    pub(super) answer: Answer,
 }
 
-/// A repeat of a message that nobody may see yet, and its answer once somebody may.
-pub(super) struct Repeat {
-    pub(super) answer: Answer,
-    pub(super) published: Published,
-    pub(super) sequence: Option<Arc<Sequence>>,
+/// What a publish will be answered.
+pub(super) enum Fate {
+    /// Whatever becomes of the batch.
+    Known(Outcome),
+    /// Once the batch is synced. A repeat of a message that nobody may see yet is among them.
+    Written(Published),
+}
+
+/// The answer to a request.
+pub(super) enum Answer {
+    One(Fate, oneshot::Sender<Outcome>),
+    All(Vec<Fate>, Arc<Sequence>, oneshot::Sender<Vec<Outcome>>),
 }
 
 /// What is written with one sync.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) given: Vec<Given>,
-    pub(super) repeats: Vec<Repeat>,
     pub(super) records: usize,
+    /// Each with the number of messages that must have been shown before.
+    answers: Vec<(usize, Answer)>,
 }
 
 impl Batch {
+    pub(super) fn for_requests(requests: usize) -> Self {
+        Self { given: Vec::with_capacity(requests), records: 0, answers: Vec::with_capacity(requests) }
+    }
+
+    /// Answers as soon as it may.
+    pub(super) fn answer(&mut self, answer: Answer) {
+        if answer.is_known() { answer.send() } else { self.answers.push((self.given.len(), answer)) }
+    }
+
     /// It is synced: makes everything in it visible, in order, and answers.
     pub(super) fn show(self, shared: &Shared) {
-        let messages = self.given.len();
-        EmbeddedStats::count(&shared.stats.appends, messages as u64);
-        let mut shown = Vec::with_capacity(messages.min(ANSWERED_TOGETHER));
-        for Given { channel, terms, publication, time_ms, place, link, answer, .. } in self.given {
-            let written = record(&terms, &publication, time_ms, link);
-            shared.commit(&channel, &terms, &publication, time_ms, Some((place, written)));
-            shown.push((answer, Published { position: publication.position, duplicate: false }));
-            if shown.len() == ANSWERED_TOGETHER {
-                answer_all(&mut shown);
+        EmbeddedStats::count(&shared.stats.appends, self.given.len() as u64);
+        let mut answers = self.answers.into_iter().peekable();
+        let (mut shown, mut answered) = (0, 0);
+        let runs = self.given.chunk_by(|one, next| Arc::ptr_eq(&one.channel, &next.channel));
+        for run in runs.flat_map(|run| run.chunks(ANSWERED_TOGETHER)) {
+            shared.commit(&run[0].channel, run.iter().map(Given::durable));
+            shown += run.len();
+            if shown - answered >= ANSWERED_TOGETHER {
+                while let Some((_, answer)) = answers.next_if(|&(after, _)| after <= shown) {
+                    answer.send();
+                }
+                answered = shown;
             }
         }
-        answer_all(&mut shown);
-        for Repeat { answer, published, .. } in self.repeats {
-            answer.send(Ok(published)).ok();
-        }
-        shared.make_room(messages);
+        answers.for_each(|(_, answer)| answer.send());
+        shared.make_room(shown);
     }
 
     /// Nothing in it counts: offsets and ids are free again. What was given before it must have been shown.
@@ -72,27 +88,61 @@ impl Batch {
             let mut state = given.channel.state.lock();
             state.take_back(given.id);
             shared.memory.settle(&mut state);
-            drop(state);
-            refuse(given.answer, given.sequence.as_ref(), error);
         }
-        for Repeat { answer, sequence, .. } in self.repeats {
-            refuse(answer, sequence.as_ref(), error);
+        self.answers.into_iter().for_each(|(_, answer)| answer.refuse(error));
+    }
+}
+
+impl Given {
+    fn durable(&self) -> Durable<'_> {
+        let Self { terms, publication, time_ms, place, link, .. } = self;
+        Durable { terms, publication, time_ms: *time_ms, written: Some((*place, record(terms, publication, *time_ms, *link))) }
+    }
+}
+
+impl Answer {
+    fn is_known(&self) -> bool {
+        let is_known = |fate: &Fate| matches!(fate, Fate::Known(_));
+        match self {
+            Self::One(fate, _) => is_known(fate),
+            Self::All(fates, ..) => fates.iter().all(is_known),
+        }
+    }
+
+    /// Whoever waits may have given up.
+    fn send(self) {
+        match self {
+            Self::One(fate, answer) => drop(answer.send(fate.fulfilled())),
+            Self::All(fates, _, answer) => drop(answer.send(fates.into_iter().map(Fate::fulfilled).collect())),
+        }
+    }
+
+    /// Answers that what was to be written was not. Nothing of its sequence may follow.
+    fn refuse(self, error: &BrokerError) {
+        match self {
+            Self::One(fate, answer) => drop(answer.send(fate.refused(error))),
+            Self::All(fates, sequence, answer) => {
+                sequence.break_off();
+                drop(answer.send(fates.into_iter().map(|fate| fate.refused(error)).collect()));
+            }
         }
     }
 }
 
-fn answer_all(shown: &mut Vec<(Answer, Published)>) {
-    for (answer, published) in shown.drain(..) {
-        answer.send(Ok(published)).ok();
+impl Fate {
+    fn fulfilled(self) -> Outcome {
+        match self {
+            Self::Known(outcome) => outcome,
+            Self::Written(published) => Ok(published),
+        }
     }
-}
 
-/// Answers that it was not stored. Nothing of its sequence may follow.
-pub(super) fn refuse(answer: Answer, sequence: Option<&Arc<Sequence>>, error: &BrokerError) {
-    if let Some(sequence) = sequence {
-        sequence.break_off();
+    fn refused(self, error: &BrokerError) -> Outcome {
+        match self {
+            Self::Known(outcome) => outcome,
+            Self::Written(_) => Err(error.clone()),
+        }
     }
-    answer.send(Err(error.clone())).ok();
 }
 
 /// A message as its record.

@@ -34,6 +34,7 @@ mod read;
 mod reading;
 mod record;
 mod recovery;
+mod request;
 mod ring;
 mod settings;
 mod shared;
@@ -62,6 +63,7 @@ use tidegate_core::{ChannelKind, ChannelName, ChannelRule, Position};
 use blocks::Blocks;
 use files::Files;
 use queue::Gather;
+use request::Message;
 pub use settings::{Clock, EmbeddedSettings, OpenError};
 use shared::Shared;
 use show::Show;
@@ -151,21 +153,52 @@ impl Embedded {
         }
     }
 
-    async fn publish_checked(
-        &self,
-        sequence: Option<&Arc<Sequence>>,
-        rule: &ChannelRule,
-        publish: Publish,
-    ) -> Result<Published, BrokerError> {
+    async fn publish_one(&self, rule: &ChannelRule, publish: Publish) -> Result<Published, BrokerError> {
         check(rule.kind, &publish)?;
+        let (terms, message) = (Terms::of(rule), self.message(publish));
+        match self.is_on_disk(rule) {
+            true => self.shared.queue.publish(terms, message).await,
+            false => self.publish_now(&terms, message),
+        }
+    }
+
+    async fn publish_piece(
+        &self,
+        sequence: &Arc<Sequence>,
+        rule: &ChannelRule,
+        publishes: Vec<Publish>,
+    ) -> Vec<Result<Published, BrokerError>> {
         let terms = Terms::of(rule);
+        let messages = publishes.into_iter().map(|publish| self.message(publish));
+        if self.is_on_disk(rule) {
+            return self.shared.queue.publish_all(terms, messages.collect(), sequence).await;
+        }
+        messages
+            .map(|message| {
+                if sequence.is_broken() {
+                    return Err(Sequence::refusal());
+                }
+                check(rule.kind, &message.publish)?;
+                self.publish_now(&terms, message)
+            })
+            .collect()
+    }
+
+    fn message(&self, publish: Publish) -> Message {
         let id = publish.message_id.as_deref().map(|id| self.shared.hasher.hash(id));
-        match (rule.kind, &self.files) {
-            (ChannelKind::Log | ChannelKind::State, Some(_)) => self.shared.queue.publish(terms, publish, id, sequence).await,
+        Message { publish, id }
+    }
+
+    /// Whether messages go to the log on disk, and so are answered by its thread.
+    fn is_on_disk(&self, rule: &ChannelRule) -> bool {
+        self.files.is_some() && rule.kind != ChannelKind::Event
+    }
+
+    fn publish_now(&self, terms: &Terms, Message { publish, id }: Message) -> Result<Published, BrokerError> {
+        match terms.kind {
             _ if self.shared.queue.is_closed() => Err(BrokerError::Closed),
-            _ if sequence.is_some_and(|sequence| sequence.is_broken()) => Err(Sequence::refusal()),
-            (ChannelKind::Event, _) => self.shared.publish_event(publish, id),
-            (ChannelKind::Log | ChannelKind::State, None) => self.shared.publish_in_memory(&terms, publish, id),
+            ChannelKind::Event => self.shared.publish_event(publish, id),
+            ChannelKind::Log | ChannelKind::State => self.shared.publish_in_memory(terms, publish, id),
         }
     }
 
@@ -199,16 +232,16 @@ impl Broker for Embedded {
     }
 
     fn publish<'a>(&'a self, rule: &'a ChannelRule, publish: Publish) -> BoxFuture<'a, Result<Published, BrokerError>> {
-        Box::pin(self.publish_checked(None, rule, publish))
+        Box::pin(self.publish_one(rule, publish))
     }
 
-    fn publish_in<'a>(
+    fn publish_all<'a>(
         &'a self,
         sequence: &'a Arc<Sequence>,
         rule: &'a ChannelRule,
-        publish: Publish,
-    ) -> BoxFuture<'a, Result<Published, BrokerError>> {
-        Box::pin(self.publish_checked(Some(sequence), rule, publish))
+        publishes: Vec<Publish>,
+    ) -> BoxFuture<'a, Vec<Result<Published, BrokerError>>> {
+        Box::pin(self.publish_piece(sequence, rule, publishes))
     }
 
     fn subscribe<'a>(&'a self, rule: &'a ChannelRule, channel: &'a ChannelName) -> BoxFuture<'a, Result<Option<Position>, BrokerError>> {

@@ -5,25 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tidegate_core::Publication;
-use tidegate_core::broker::{BrokerError, Published, Sequence};
-use tidegate_core::message::Publish;
+use tidegate_core::broker::{BrokerError, Sequence};
 use tokio::sync::oneshot;
 
+use super::request::{Message, Outcome, Request, Wish, pieces};
 use super::terms::Terms;
-
-/// A publish that waits for its answer.
-pub(super) struct Request {
-    pub(super) terms: Terms,
-    pub(super) publish: Publish,
-    pub(super) id: Option<u128>,
-    /// Whose order it stands or falls in.
-    pub(super) sequence: Option<Arc<Sequence>>,
-    pub(super) answer: Answer,
-}
-
-/// Where a publisher waits.
-pub(super) type Answer = oneshot::Sender<Result<Published, BrokerError>>;
 
 /// The line to the one thread that writes. Each publish in it has a publisher that waits and holds its message anyway, so publishers
 /// bound it; those that have given up are taken out before they are more than the others.
@@ -38,6 +24,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Inner {
     requests: Vec<Request>,
+    /// In all of them.
+    messages: usize,
     bytes: usize,
     /// At so many bytes those that have been given up are looked for.
     purge_at: usize,
@@ -47,7 +35,7 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{} waiting", self.requests.len())
+        write!(out, "{} waiting", self.messages)
     }
 }
 
@@ -71,9 +59,6 @@ impl Gather {
     }
 }
 
-/// What a request takes besides its bytes.
-const REQUEST_COST: usize = 256;
-
 impl Queue {
     /// A queue whose batches have at most about so many bytes.
     pub(super) fn new(batch_bytes: usize) -> Self {
@@ -82,30 +67,46 @@ impl Queue {
     }
 
     /// Puts a publish in line when first polled, and waits for its answer.
-    pub(super) async fn publish(
-        &self,
-        terms: Terms,
-        publish: Publish,
-        id: Option<u128>,
-        sequence: Option<&Arc<Sequence>>,
-    ) -> Result<Published, BrokerError> {
+    pub(super) async fn publish(&self, terms: Terms, message: Message) -> Outcome {
         let (answer, answered) = oneshot::channel();
-        self.push(Request { terms, publish, id, sequence: sequence.cloned(), answer })?;
+        self.push([Request { terms, wish: Wish::One(message, answer) }])?;
         answered.await.unwrap_or(Err(BrokerError::Closed))
     }
 
-    fn push(&self, request: Request) -> Result<(), BrokerError> {
-        let cost = request_cost(&request.publish);
+    /// Puts several in line one behind the other, and waits for all of their answers. More than a batch takes goes in pieces.
+    pub(super) async fn publish_all(&self, terms: Terms, messages: Vec<Message>, sequence: &Arc<Sequence>) -> Vec<Outcome> {
+        let piece = |messages: Vec<Message>| {
+            let (answer, answered) = oneshot::channel();
+            let count = messages.len();
+            (Request { terms, wish: Wish::All(messages, Arc::clone(sequence), answer) }, (count, answered))
+        };
+        let (requests, waiting): (Vec<_>, Vec<_>) = pieces(messages, self.batch_bytes).into_iter().map(piece).unzip();
+        // Where it is closed the requests are dropped, and so each piece is told below.
+        self.push(requests).ok();
+        let mut outcomes = Vec::new();
+        for (count, answered) in waiting {
+            let answers = answered.await.unwrap_or_else(|_| vec![Err(BrokerError::Closed); count]);
+            // Nearly always there is one piece.
+            if outcomes.is_empty() { outcomes = answers } else { outcomes.extend(answers) }
+        }
+        outcomes
+    }
+
+    fn push(&self, requests: impl IntoIterator<Item = Request>) -> Result<(), BrokerError> {
         let mut inner = self.inner.lock();
         if self.is_closed() {
             return Err(BrokerError::Closed);
         }
-        inner.requests.push(request);
-        inner.bytes += cost;
+        for request in requests {
+            inner.messages += request.messages().len();
+            inner.bytes += request.cost();
+            inner.requests.push(request);
+        }
         if inner.bytes > inner.purge_at {
             inner.purge(self.batch_bytes);
         }
-        if inner.requests.len() == inner.wanted {
+        if inner.wanted > 0 && inner.messages >= inner.wanted {
+            inner.wanted = 0;
             self.wake.notify_one();
         }
         Ok(())
@@ -125,8 +126,8 @@ impl Queue {
 
     fn sleep(&self, inner: &mut MutexGuard<'_, Inner>, wanted: usize, at_most: Duration) {
         let until = Instant::now() + at_most;
-        inner.wanted = wanted;
-        while inner.requests.len() < wanted && !self.is_closed() {
+        while inner.messages < wanted && !self.is_closed() {
+            inner.wanted = wanted;
             if self.wake.wait_until(inner, until).timed_out() {
                 break;
             }
@@ -139,14 +140,17 @@ impl Queue {
         self.inner.lock().requests.is_empty()
     }
 
-    /// How many wait.
+    /// How many messages wait.
     pub(super) fn len(&self) -> usize {
-        self.inner.lock().requests.len()
+        self.inner.lock().messages
     }
 
     /// Drops what waits: its publishers are told that it is closed.
     pub(super) fn drop_all(&self) {
-        let dropped = std::mem::take(&mut self.inner.lock().requests);
+        let mut inner = self.inner.lock();
+        (inner.messages, inner.bytes) = (0, 0);
+        let dropped = std::mem::take(&mut inner.requests);
+        drop(inner);
         drop(dropped);
     }
 
@@ -166,25 +170,28 @@ impl Inner {
     fn take_batch(&mut self, taken: &mut Vec<Request>, batch_bytes: usize) {
         if self.bytes <= batch_bytes {
             std::mem::swap(&mut self.requests, taken);
-            self.bytes = 0;
+            (self.messages, self.bytes) = (0, 0);
             return;
         }
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut messages, mut bytes) = (0, 0, 0);
         while count < self.requests.len() && bytes < batch_bytes {
-            bytes += request_cost(&self.requests[count].publish);
+            messages += self.requests[count].messages().len();
+            bytes += self.requests[count].cost();
             count += 1;
         }
         taken.extend(self.requests.drain(..count));
+        self.messages -= messages;
         self.bytes -= bytes;
     }
 
     /// Takes out those whose publishers have given up. What follows them in their sequence goes too, once it is its turn.
     fn purge(&mut self, batch_bytes: usize) {
-        let bytes = &mut self.bytes;
+        let (messages, bytes) = (&mut self.messages, &mut self.bytes);
         self.requests.retain(|request| {
-            let is_wanted = !request.answer.is_closed();
+            let is_wanted = !request.is_given_up();
             if !is_wanted {
-                *bytes -= request_cost(&request.publish);
+                *messages -= request.messages().len();
+                *bytes -= request.cost();
                 request.break_off();
             }
             is_wanted
@@ -193,53 +200,27 @@ impl Inner {
     }
 }
 
-impl Request {
-    /// Nothing of its sequence may follow.
-    pub(super) fn break_off(&self) {
-        if let Some(sequence) = &self.sequence {
-            sequence.break_off();
-        }
-    }
-}
-
-fn request_cost(publish: &Publish) -> usize {
-    // The costs of a publication are those of what it is made from.
-    let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-    let data = match &publish.body {
-        tidegate_core::Body::Data(data) => data.len(),
-        tidegate_core::Body::Deleted => 0,
-    };
-    // Twice: in the queue and in the batch.
-    size_of::<Publication>() + REQUEST_COST + 2 * (text(&publish.message_id) + text(&publish.key) + data)
-}
-
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use tidegate_core::{Body, ChannelKind, ChannelName, Retention};
+    use tidegate_core::{ChannelKind, Retention};
 
+    use super::super::request::tests::{message, numbers};
     use super::*;
 
-    fn request(number: usize, sequence: &Arc<Sequence>) -> (Request, oneshot::Receiver<Result<Published, BrokerError>>) {
+    fn request(numbers: std::ops::Range<usize>, sequence: &Arc<Sequence>) -> (Request, oneshot::Receiver<Vec<Outcome>>) {
         let (answer, answered) = oneshot::channel();
         let terms = Terms { kind: ChannelKind::Log, retention: Retention { messages: 1, age: Duration::ZERO, bytes: 1 } };
-        let data = Body::Data(Bytes::from(vec![b'x'; 1000]));
-        let id = Some(number.to_string().into());
-        let publish = Publish { channel: ChannelName::new("a").unwrap(), message_id: id, key: None, body: data };
-        (Request { terms, publish, id: None, sequence: Some(sequence.clone()), answer }, answered)
-    }
-
-    fn numbers(taken: &[Request]) -> Vec<usize> {
-        taken.iter().map(|request| request.publish.message_id.as_ref().unwrap().parse().unwrap()).collect()
+        (Request { terms, wish: Wish::All(numbers.map(message).collect(), sequence.clone(), answer) }, answered)
     }
 
     #[test]
     fn more_than_a_batch_goes_in_pieces_and_in_order() {
         let (queue, sequence) = (Queue::new(10_000), Arc::default());
         let _waiting: Vec<_> = (0..20)
+            .step_by(2)
             .map(|number| {
-                let (request, answered) = request(number, &sequence);
-                queue.push(request).unwrap();
+                let (request, answered) = request(number..number + 2, &sequence);
+                queue.push([request]).unwrap();
                 answered
             })
             .collect();
@@ -247,13 +228,14 @@ mod tests {
         while !queue.is_empty() {
             let mut taken = Vec::new();
             assert!(queue.take(&mut taken, Duration::ZERO, Gather::default()));
-            assert!((1..=6).contains(&taken.len()), "{}", taken.len());
-            all.extend(numbers(&taken));
+            let some = numbers(taken.iter().flat_map(Request::messages));
+            assert!((1..=6).contains(&some.len()), "{}", some.len());
+            all.extend(some);
             batches += 1;
         }
         assert_eq!(all, (0..20).collect::<Vec<_>>());
         assert!(batches >= 4);
-        assert_eq!(queue.inner.lock().bytes, 0);
+        assert_eq!((queue.inner.lock().bytes, queue.len()), (0, 0));
     }
 
     #[test]
@@ -270,17 +252,17 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_is_bounded_and_breaks_its_sequence() {
         let (queue, patient, hasty) = (Queue::new(10_000), Arc::default(), Arc::default());
-        let (kept, _waiting) = request(0, &patient);
-        queue.push(kept).unwrap();
+        let (kept, _waiting) = request(0..1, &patient);
+        queue.push([kept]).unwrap();
         for number in 1..10_000 {
-            let (request, answered) = request(number, &hasty);
-            queue.push(request).unwrap();
+            let (request, answered) = request(number..number + 1, &hasty);
+            queue.push([request]).unwrap();
             drop(answered);
             assert!(queue.inner.lock().bytes < 30_000);
         }
         assert!(hasty.is_broken() && !patient.is_broken());
         let mut taken = Vec::new();
         queue.take(&mut taken, Duration::ZERO, Gather::default());
-        assert_eq!(numbers(&taken)[0], 0);
+        assert_eq!(numbers(taken[0].messages()), [0]);
     }
 }

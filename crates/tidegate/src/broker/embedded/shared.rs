@@ -30,6 +30,15 @@ pub(super) struct Shared {
     pub(super) sink: OnceLock<Arc<dyn Sink>>,
 }
 
+/// A message that is as durable as promised, and where it was written.
+#[derive(Clone)]
+pub(super) struct Durable<'a> {
+    pub(super) terms: &'a Terms,
+    pub(super) publication: &'a Arc<Publication>,
+    pub(super) time_ms: u64,
+    pub(super) written: Option<(Place, Record<'a>)>,
+}
+
 impl Shared {
     pub(super) fn new(settings: EmbeddedSettings, stats: Arc<EmbeddedStats>, on_disk: bool) -> Self {
         Self {
@@ -86,9 +95,9 @@ impl Shared {
         terms: &Terms,
         publish: &Publish,
         id: Option<u128>,
+        now_ms: u64,
     ) -> Result<(MutexGuard<'c, State>, Verdict), BrokerError> {
         let mut state = channel.state.lock();
-        let now_ms = self.settings.clock.now_ms();
         state.last_ms = state.last_ms.max(now_ms);
         if !state.forgotten && !state.fits(terms.kind) {
             // The configuration made it another kind. What was kept means nothing now, and its offsets must not seem to go on.
@@ -104,24 +113,20 @@ impl Shared {
         Ok((state, verdict?))
     }
 
-    /// Makes a message visible and hands it to the sink. Calls for one channel must not overlap.
-    pub(super) fn commit(
-        &self,
-        channel: &Channel,
-        terms: &Terms,
-        publication: &Arc<Publication>,
-        time_ms: u64,
-        written: Option<(Place, Record<'_>)>,
-    ) {
-        let mut state = channel.state.lock();
-        state.commit(terms, publication, time_ms, written);
-        let dropped = state.expire(time_ms);
+    /// Makes messages of a channel visible, in their order, and hands them to the sink. Calls for one channel must not overlap.
+    pub(super) fn commit<'a>(&self, channel: &Channel, messages: impl Iterator<Item = Durable<'a>> + Clone) {
+        let (mut state, mut last_ms) = (channel.state.lock(), 0);
+        for Durable { terms, publication, time_ms, written } in messages.clone() {
+            state.commit(terms, publication, time_ms, written);
+            last_ms = time_ms;
+        }
+        let dropped = state.expire(last_ms);
         let subscribed = state.subscribed;
         self.memory.settle(&mut state);
         drop(state);
         EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);
         if subscribed {
-            self.deliver(publication);
+            messages.for_each(|message| self.deliver(message.publication));
         }
     }
 
@@ -136,7 +141,7 @@ impl Shared {
         loop {
             let channel = self.channels.get_or_begin(&publish.channel)?;
             let order = channel.order.lock();
-            let (state, verdict) = self.give(&channel, terms, &publish, id)?;
+            let (state, verdict) = self.give(&channel, terms, &publish, id, self.settings.clock.now_ms())?;
             let (epoch, time_ms) = (state.epoch, state.last_ms);
             drop(state);
             let offset = match verdict {
@@ -149,7 +154,7 @@ impl Shared {
             };
             let position = Some(Position { epoch, offset });
             let publication = Arc::new(Publication::new(channel.name.clone(), position, publish.message_id, publish.key, publish.body));
-            self.commit(&channel, terms, &publication, time_ms, None);
+            self.commit(&channel, std::iter::once(Durable { terms, publication: &publication, time_ms, written: None }));
             drop(order);
             EmbeddedStats::count(&self.stats.appends, 1);
             self.make_room(1);

@@ -7,20 +7,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_core::Publication;
 use tidegate_core::broker::{BrokerError, Published, Sequence};
-use tidegate_core::{Position, Publication};
 
-use super::batch::{Batch, Given, Repeat, record, refuse};
-use super::channel::{Channel, Verdict};
+use super::batch::{Answer, Batch, Fate, Given, record};
+use super::channel::Verdict;
 use super::cleaner::{self, Cleaner, Moves};
 use super::files::Place;
-use super::queue::{Gather, Request};
+use super::queue::Gather;
 use super::record::{BATCH_HEADER, Record, RecordKind};
+use super::request::{Message, Request, Wish};
 use super::shared::Shared;
 use super::show::Show;
 use super::stats::EmbeddedStats;
 use super::store::Store;
 use super::sweep::Sweep;
+use super::terms::{Terms, check};
 
 /// Time between looks at what has become too old.
 const TICK: Duration = Duration::from_millis(500);
@@ -45,10 +47,11 @@ pub(super) struct Writer {
     show: Show,
 }
 
-/// What became of a request.
-enum Outcome {
-    Given { channel: Arc<Channel>, position: Position, time_ms: u64, place: Place, link: u64 },
-    Repeat { published: Published, shown: bool },
+/// Where a batch begins in the log, and when.
+#[derive(Clone, Copy)]
+struct Moment {
+    start: Place,
+    now_ms: u64,
 }
 
 impl Writer {
@@ -104,16 +107,15 @@ impl Writer {
     fn batch(&mut self, requests: &mut Vec<Request>) -> io::Result<bool> {
         match self.begin() {
             Ok(start) => {
-                let mut batch = Batch::default();
-                batch.given.reserve(requests.len());
+                let (mut batch, now_ms) = (Batch::for_requests(requests.len()), self.shared.settings.clock.now_ms());
                 for request in requests.drain(..) {
-                    self.give(&mut batch, request, start);
+                    self.take(&mut batch, request, Moment { start, now_ms });
                 }
                 self.write(batch, start)
             }
             Err(error) => {
                 let error = self.failed(&error);
-                requests.drain(..).for_each(|request| refuse(request.answer, request.sequence.as_ref(), &error));
+                requests.drain(..).for_each(|request| request.refuse(&error));
                 Ok(false)
             }
         }
@@ -141,50 +143,62 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives a message its offset and puts it into the batch, or answers at once what can be.
-    fn give(&mut self, batch: &mut Batch, request: Request, start: Place) {
-        if request.sequence.as_ref().is_some_and(|sequence| sequence.is_broken()) {
-            request.answer.send(Err(Sequence::refusal())).ok();
-            return;
-        }
-        match self.try_give(batch, &request, start) {
-            Ok(Outcome::Given { channel, position, time_ms, place, link }) => {
-                let Request { terms, publish, id, sequence, answer } = request;
-                let publication = Publication::new(channel.name.clone(), Some(position), publish.message_id, publish.key, publish.body);
-                record(&terms, &publication, time_ms, link).encode(&mut self.batch);
-                batch.records += 1;
-                let publication = Arc::new(publication);
-                batch.given.push(Given { channel, terms, publication, id, sequence, time_ms, place, link, answer });
+    /// Puts what is asked for into the batch, or answers at once what can be.
+    fn take(&mut self, batch: &mut Batch, Request { terms, wish }: Request, moment: Moment) {
+        let answer = match wish {
+            Wish::One(message, answer) => Answer::One(self.give(batch, &terms, message, moment), answer),
+            Wish::All(messages, sequence, answer) => {
+                let fates = messages.into_iter().map(|message| self.give_in(&sequence, batch, &terms, message, moment)).collect();
+                Answer::All(fates, sequence, answer)
             }
-            Ok(Outcome::Repeat { published, shown }) => {
-                EmbeddedStats::count(&self.shared.stats.duplicates, 1);
-                if shown {
-                    request.answer.send(Ok(published)).ok();
-                } else {
-                    batch.repeats.push(Repeat { answer: request.answer, published, sequence: request.sequence });
-                }
-            }
-            Err(error) => drop(request.answer.send(Err(error))),
-        }
+        };
+        batch.answer(answer);
     }
 
-    fn try_give(&self, batch: &Batch, request: &Request, start: Place) -> Result<Outcome, BrokerError> {
+    /// Gives a message its offset, unless one before it in its sequence failed.
+    fn give_in(&mut self, sequence: &Sequence, batch: &mut Batch, terms: &Terms, message: Message, moment: Moment) -> Fate {
+        if sequence.is_broken() {
+            return Fate::Known(Err(Sequence::refusal()));
+        }
+        if let Err(error) = check(terms.kind, &message.publish) {
+            return Fate::Known(Err(error));
+        }
+        let fate = self.give(batch, terms, message, moment);
+        if let Fate::Known(Err(BrokerError::Unavailable(_))) = fate {
+            sequence.break_off();
+        }
+        fate
+    }
+
+    /// Gives a message its offset and puts it into the batch.
+    fn give(&mut self, batch: &mut Batch, terms: &Terms, message: Message, moment: Moment) -> Fate {
+        self.try_give(batch, terms, message, moment).unwrap_or_else(|error| Fate::Known(Err(error)))
+    }
+
+    fn try_give(&mut self, batch: &mut Batch, terms: &Terms, message: Message, moment: Moment) -> Result<Fate, BrokerError> {
+        let Message { publish, id } = message;
         let channel = match batch.given.last() {
-            Some(last) if last.channel.name == request.publish.channel => last.channel.clone(),
-            _ => self.shared.channels.get_or_begin(&request.publish.channel)?,
+            Some(last) if last.channel.name == publish.channel => last.channel.clone(),
+            _ => self.shared.channels.get_or_begin(&publish.channel)?,
         };
-        let (mut state, verdict) = self.shared.give(&channel, &request.terms, &request.publish, request.id)?;
+        let (mut state, verdict) = self.shared.give(&channel, terms, &publish, id, moment.now_ms)?;
         match verdict {
             Verdict::New(offset) => {
-                let place = start.plus((self.batch.len() - BATCH_HEADER) as u32);
-                let link = state.place(request.terms.kind, place);
-                let (position, time_ms) = (state.position(offset), state.last_ms);
+                let place = moment.start.plus((self.batch.len() - BATCH_HEADER) as u32);
+                let link = state.place(terms.kind, place);
+                let (position, time_ms) = (Some(state.position(offset)), state.last_ms);
                 drop(state);
-                Ok(Outcome::Given { channel, position, time_ms, place, link })
+                let publication = Publication::new(channel.name.clone(), position, publish.message_id, publish.key, publish.body);
+                record(terms, &publication, time_ms, link).encode(&mut self.batch);
+                batch.records += 1;
+                let publication = Arc::new(publication);
+                batch.given.push(Given { channel, terms: *terms, publication, id, time_ms, place, link });
+                Ok(Fate::Written(Published { position, duplicate: false }))
             }
             Verdict::Repeat(offset) => {
+                EmbeddedStats::count(&self.shared.stats.duplicates, 1);
                 let published = Published { position: Some(state.position(offset)), duplicate: true };
-                Ok(Outcome::Repeat { published, shown: offset <= state.top })
+                Ok(if offset <= state.top { Fate::Known(Ok(published)) } else { Fate::Written(published) })
             }
             // This very thread forgets channels, so it can't happen in between.
             Verdict::Gone => Err(BrokerError::Unavailable("the channel was forgotten".into())),

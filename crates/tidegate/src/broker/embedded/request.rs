@@ -1,0 +1,129 @@
+//! Publishes as the log's thread gets them: one message, or several in their order, and where their publisher waits.
+
+use std::sync::Arc;
+
+use tidegate_core::broker::{BrokerError, Published, Sequence};
+use tidegate_core::message::Publish;
+use tidegate_core::{Body, Publication};
+use tokio::sync::oneshot;
+
+use super::terms::Terms;
+
+/// Publishes that wait for their answer. All of them are in the same batch.
+pub(super) struct Request {
+    pub(super) terms: Terms,
+    pub(super) wish: Wish,
+}
+
+pub(super) enum Wish {
+    One(Message, oneshot::Sender<Outcome>),
+    /// They stand or fall in their order.
+    All(Vec<Message>, Arc<Sequence>, oneshot::Sender<Vec<Outcome>>),
+}
+
+/// A message that has no offset yet.
+pub(super) struct Message {
+    pub(super) publish: Publish,
+    /// The hash of its id.
+    pub(super) id: Option<u128>,
+}
+
+/// What became of a publish.
+pub(super) type Outcome = Result<Published, BrokerError>;
+
+/// What a message takes besides its bytes.
+const MESSAGE_COST: usize = 256;
+
+impl Request {
+    pub(super) fn messages(&self) -> &[Message] {
+        match &self.wish {
+            Wish::One(message, _) => std::slice::from_ref(message),
+            Wish::All(messages, ..) => messages,
+        }
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        match &self.wish {
+            Wish::One(_, answer) => answer.is_closed(),
+            Wish::All(_, _, answer) => answer.is_closed(),
+        }
+    }
+
+    /// Nothing of its sequence may follow.
+    pub(super) fn break_off(&self) {
+        if let Wish::All(_, sequence, _) = &self.wish {
+            sequence.break_off();
+        }
+    }
+
+    /// Answers that nothing of it was stored.
+    pub(super) fn refuse(self, error: &BrokerError) {
+        self.break_off();
+        match self.wish {
+            Wish::One(_, answer) => drop(answer.send(Err(error.clone()))),
+            Wish::All(messages, _, answer) => drop(answer.send(vec![Err(error.clone()); messages.len()])),
+        }
+    }
+
+    pub(super) fn cost(&self) -> usize {
+        self.messages().iter().map(Message::cost).sum()
+    }
+}
+
+impl Message {
+    fn cost(&self) -> usize {
+        // The costs of a publication are those of what it is made from.
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let data = match &self.publish.body {
+            Body::Data(data) => data.len(),
+            Body::Deleted => 0,
+        };
+        // Twice: in the queue and in the batch.
+        size_of::<Publication>() + MESSAGE_COST + 2 * (text(&self.publish.message_id) + text(&self.publish.key) + data)
+    }
+}
+
+/// Cuts them where a batch would be full.
+pub(super) fn pieces(mut messages: Vec<Message>, batch_bytes: usize) -> Vec<Vec<Message>> {
+    let (mut ends, mut bytes) = (Vec::new(), 0);
+    for (at, message) in messages.iter().enumerate() {
+        bytes += message.cost();
+        if bytes >= batch_bytes {
+            ends.push(at + 1);
+            bytes = 0;
+        }
+    }
+    let mut pieces: Vec<Vec<Message>> = ends.into_iter().rev().map(|end| messages.split_off(end)).collect();
+    pieces.push(messages);
+    pieces.reverse();
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+    use tidegate_core::ChannelName;
+
+    use super::*;
+
+    pub(crate) fn message(number: usize) -> Message {
+        let data = Body::Data(Bytes::from(vec![b'x'; 1000]));
+        let id = Some(number.to_string().into());
+        Message { publish: Publish { channel: ChannelName::new("a").unwrap(), message_id: id, key: None, body: data }, id: None }
+    }
+
+    pub(crate) fn numbers<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<usize> {
+        messages.into_iter().map(|message| message.publish.message_id.as_ref().unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_piece_is_not_more_than_a_batch_and_one_message() {
+        for count in 0..20 {
+            let pieces = pieces((0..count).map(message).collect(), 10_000);
+            assert_eq!(numbers(pieces.iter().flatten()), (0..count).collect::<Vec<_>>());
+            assert!(pieces.iter().all(|piece| (1..=4).contains(&piece.len())), "{:?}", pieces.iter().map(Vec::len).collect::<Vec<_>>());
+            assert_eq!(pieces.len(), count.div_ceil(4));
+        }
+    }
+}
