@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rig::{Peer, Rig, Seen, frame};
 use tidegate::auth::Anonymous;
 use tidegate::{Config, Gate, Grants, LimitSettings, Pattern, SessionSettings};
+use tokio::io::AsyncWriteExt;
 
 /// A frame's header with this mask bit and length form, and no payload.
 fn header(first: u8, second: u8, extended: &[u8]) -> Vec<u8> {
@@ -82,6 +83,24 @@ async fn a_flood_gets_its_close_frame_and_the_end() {
         assert_eq!(peer.see().await, Seen::End);
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
+}
+
+/// What a flooder still sends is thrown away at a pace, and TCP holds it up: it took as much of the processor as it wanted.
+#[tokio::test]
+async fn who_goes_on_flooding_is_hardly_read() {
+    let rig = Rig::echo(Config::default()).await;
+    let mut peer = rig.connect().await;
+    peer.send(&[0x81, 2, b'h', b'i']).await;
+    assert!(matches!(peer.see().await, Seen::Frame(0x88, _)));
+    let (begun, mut sent) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(2) {
+        sent += match tokio::time::timeout(Duration::from_millis(100), peer.stream.write(&[7; 64 * 1024])).await {
+            Ok(written) => written.unwrap(),
+            Err(_) => 0,
+        };
+    }
+    // Half a megabyte of it was read; the rest lies in the kernel.
+    assert!(sent < 32 << 20, "{sent} bytes were taken in 2 s");
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ macro_rules! fanout {
             figures: &[more("deliveries_per_cpu_second", "deliveries per CPU-second", $floor)],
             slow: is!($($slow)?),
             repeats: true,
-        over_tls: false,
+            over_tls: false,
         }
     };
 }
@@ -71,7 +71,7 @@ macro_rules! floor {
             figures: &[more("messages_per_cpu_second", "messages per CPU-second", None)],
             slow: is!($($slow)?),
             repeats: true,
-        over_tls: false,
+            over_tls: false,
         }
     };
 }

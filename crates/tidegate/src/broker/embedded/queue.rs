@@ -242,8 +242,8 @@ mod tests {
     fn a_process_that_was_frozen_in_a_sync_gathers_no_longer() {
         assert_eq!(Gather::after(8, Duration::from_millis(16)).at_most, Duration::from_millis(2));
         let queue = Queue::new(10_000);
-        let (request, _waiting) = request(0, &Arc::default());
-        queue.push(request).unwrap();
+        let (request, _waiting) = request(0..1, &Arc::default());
+        queue.push([request]).unwrap();
         let begun = Instant::now();
         queue.take(&mut Vec::new(), Duration::ZERO, Gather::after(8, Duration::from_secs(3600)));
         assert!(begun.elapsed() < Duration::from_secs(5), "the seven that do not come are not waited for");

@@ -13,7 +13,7 @@ use tidegate_core::session::{Ending, Input, Notice, Output};
 use tidegate_core::{CloseCode, Moment};
 use tokio::time::Sleep;
 
-use self::reading::{Appetite, Read};
+use self::reading::{Appetite, Discard, Read};
 use self::writing::Unwritten;
 use super::frames::Codec;
 use super::raw::Inbox;
@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     alarm: Option<Pin<Box<Sleep>>>,
     alarm_at: Moment,
     read: Read,
+    /// Of a peer that is not understood any more.
+    discard: Option<Box<Discard>>,
     ending: Option<Ending>,
 }
 
@@ -83,6 +85,7 @@ impl Driver {
             alarm_at: NEVER,
             unflushed: false,
             read: Read::Open,
+            discard: None,
             ending: None,
         }
     }
@@ -164,7 +167,8 @@ impl Driver {
 /// Time, and what the session wants from outside.
 impl Driver {
     fn check_alarm(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
-        let wanted = self.port.lock().session.poll_timeout();
+        let resumes = self.discard.as_ref().and_then(|discard| discard.resumes);
+        let wanted = self.port.lock().session.poll_timeout().into_iter().chain(resumes).min();
         let is_new = wanted.is_some_and(|at| self.is_too_late(at));
         if let Some(at) = wanted.filter(|_| is_new) {
             self.arm(at);
@@ -255,6 +259,10 @@ impl Future for Driver {
             }
             if step == Step::Idle {
                 return Poll::Pending;
+            }
+            // Who has sent more than is answered one by one gets its next answer when the others have had theirs.
+            if self.unread.is_some() {
+                break;
             }
         }
         cx.waker().wake_by_ref();

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tidegate_core::Moment;
@@ -21,6 +22,11 @@ const LARGE_BYTES: usize = 4 * 1024;
 /// Frames decoded in one turn: a flood of empty ones is work for the sender as much as for us, and the others get their turn.
 const FRAMES_PER_TURN: u32 = 1024;
 
+/// What of a peer that is not understood any more is thrown away in a row, and how long the socket is left alone after that. Who is well and
+/// only wrong ends within the first; who floods meets a window that is closed most of the time, and costs four reads a second.
+const DISCARDED_IN_A_ROW: usize = 64 * 1024;
+const DISCARD_PAUSE: Duration = Duration::from_millis(250);
+
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
@@ -33,6 +39,15 @@ pub(super) enum Read {
     Discarding,
     /// The peer's side has ended.
     Ended,
+}
+
+/// What is thrown away, and when.
+#[derive(Default)]
+pub(super) struct Discard {
+    /// Since the last pause.
+    bytes: usize,
+    /// The end of the pause.
+    pub(super) resumes: Option<Moment>,
 }
 
 /// What the session takes now.
@@ -50,7 +65,7 @@ impl Appetite {
 
 impl Driver {
     pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Moment, appetite: Appetite) -> Step {
-        if self.ending.is_some() || !self.may_read(appetite.wants_read) {
+        if self.ending.is_some() || !self.may_read(appetite.wants_read) || self.pauses_discarding(now) {
             return Step::Idle;
         }
         if self.unread.is_some() && self.answers_wait() {
@@ -80,6 +95,20 @@ impl Driver {
         }
     }
 
+    fn pauses_discarding(&mut self, now: Moment) -> bool {
+        let Some(discard) = &mut self.discard else { return false };
+        discard.resumes = discard.resumes.filter(|at| *at > now);
+        discard.resumes.is_some()
+    }
+
+    fn discarded(&mut self, bytes: usize, now: Moment) {
+        let discard = self.discard.get_or_insert_default();
+        discard.bytes += bytes;
+        if discard.bytes >= DISCARDED_IN_A_ROW {
+            **discard = Discard { bytes: 0, resumes: Some(now + DISCARD_PAUSE) };
+        }
+    }
+
     fn read_into(&mut self, cx: &mut Context<'_>, now: Moment, appetite: Appetite, scratch: &mut [u8]) -> Step {
         let mut buffer = ReadBuf::new(&mut scratch[..self.read_bytes()]);
         let outcome = match self.socket.poll_read(cx, &mut buffer) {
@@ -95,6 +124,8 @@ impl Driver {
             if taken < received.len() && self.read == Read::Open {
                 self.unread = Some(Box::new(Bytes::copy_from_slice(&received[taken..])));
             }
+        } else {
+            self.discarded(received.len(), now);
         }
         Step::Moved
     }
