@@ -158,7 +158,8 @@ pub(super) const PEERS: [Peer; 7] = [
         name: "nchan",
         title: "nchan (nginx)",
         start: |place| {
-            let files = |own: &Certificate| format!("ssl_certificate {}; ssl_certificate_key {};", own.chain, own.key);
+            let files =
+                |own: &Certificate| format!("ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3;", own.chain, own.key);
             let values = [
                 ("PORT", place.public.to_string()),
                 ("FOLDER", place.folder.display().to_string()),
