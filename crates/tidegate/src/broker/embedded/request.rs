@@ -119,9 +119,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_piece_is_not_more_than_a_batch_and_one_message() {
+        // Full with the fourth.
+        let batch_bytes = 3 * message(10).cost() + 1;
         for count in 0..20 {
-            let pieces = pieces((0..count).map(message).collect(), 10_000);
-            assert_eq!(numbers(pieces.iter().flatten()), (0..count).collect::<Vec<_>>());
+            let pieces = pieces((10..10 + count).map(message).collect(), batch_bytes);
+            assert_eq!(numbers(pieces.iter().flatten()), (10..10 + count).collect::<Vec<_>>());
             assert!(pieces.iter().all(|piece| (1..=4).contains(&piece.len())), "{:?}", pieces.iter().map(Vec::len).collect::<Vec<_>>());
             assert_eq!(pieces.len(), count.div_ceil(4));
         }
