@@ -1,8 +1,9 @@
 //! `bench`: measures a WebSocket server from outside, per CPU-second of its own clock. One measure a call.
 
+mod cli;
+
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,256 +12,14 @@ use bench::crowd;
 use bench::measure::traffic::Pace;
 use bench::measure::{beside, channels, drain, fanout, floor, handshake, idle, inbound, kernel, leave, replay, stall};
 use bench::report::Report;
-use bench::target::{Publishing, parse_url};
-use bench::{Process, Target, Tls};
-use clap::{Args, Parser, Subcommand};
+use bench::{Process, Target};
+use clap::Parser;
 
-/// Measures a WebSocket server from outside. The defaults speak Tidegate's protocol; other servers need the templates.
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    server: Server,
-    /// Append the figures as a line of JSON to this file.
-    #[arg(long, global = true)]
-    json: Option<PathBuf>,
-    #[command(subcommand)]
-    measure: Measure,
-}
-
-#[derive(Args)]
-struct Server {
-    /// The server's process, for its memory and CPU.
-    #[arg(long, global = true, default_value_t = 0)]
-    pid: u32,
-    /// The WebSocket URL.
-    #[arg(long, global = true, default_value = "ws://127.0.0.1:8000/ws")]
-    url: String,
-    /// The certificate that a server at `wss://` has to show: a PEM file.
-    #[arg(long, global = true)]
-    certificate: Option<PathBuf>,
-    /// Further headers of the upgrade, `Name: value`.
-    #[arg(long, global = true)]
-    header: Vec<String>,
-    /// A message that asks whether the client is there.
-    #[arg(long, global = true, requires = "heartbeat_answer")]
-    heartbeat: Option<String>,
-    /// What answers it.
-    #[arg(long, global = true)]
-    heartbeat_answer: Option<String>,
-    /// Where messages are published; `nats://HOST:PORT` speaks NATS' own protocol.
-    #[arg(long, global = true, default_value = "http://127.0.0.1:8001/v1/publish")]
-    api: String,
-    /// Further headers of a publish request.
-    #[arg(long, global = true)]
-    api_header: Vec<String>,
-    /// The channel.
-    #[arg(long, global = true, default_value = "bench:event:1")]
-    channel: String,
-    /// Bytes in the first message that say that commands may be sent; empty: at once.
-    #[arg(long, global = true)]
-    welcome: Option<String>,
-    /// The message that subscribes, with `{channel}` and `{n}`; empty: none is needed.
-    #[arg(long, global = true)]
-    subscribe: Option<String>,
-    /// Bytes in the answer that say that it is subscribed; empty: at once.
-    #[arg(long, global = true)]
-    ready: Option<String>,
-    /// The body that publishes, with `{channel}`, `{t}` behind `"t":`, and `{pad}`.
-    #[arg(long, global = true)]
-    publish_body: Option<String>,
-    /// Loopback addresses that clients connect from, from 127.0.1.1 on; 0: the kernel's choice.
-    #[arg(long, global = true, default_value_t = 100)]
-    sources: u8,
-}
-
-#[derive(Subcommand)]
-enum Measure {
-    /// A bare loop that writes ready frames to sockets: what the machine can do at all.
-    Floor {
-        #[arg(long, default_value_t = 1000)]
-        sockets: usize,
-        /// Frames per write.
-        #[arg(long, default_value_t = 1)]
-        per_write: usize,
-        /// Bytes of a frame; a message of 128 bytes has 132 with its header.
-        #[arg(long, default_value_t = 132)]
-        frame_bytes: usize,
-        #[arg(long, default_value_t = 5.0)]
-        seconds: f64,
-        /// The core of the process that reads.
-        #[arg(long)]
-        reader_core: Option<usize>,
-    },
-    /// The reading side of `floor`, which starts it.
-    #[command(hide = true)]
-    FloorReader {
-        #[arg(long)]
-        address: SocketAddr,
-        #[arg(long)]
-        sockets: usize,
-    },
-    /// Memory and CPU of connections that only stay.
-    Idle {
-        #[arg(long, default_value_t = 10_000)]
-        connections: usize,
-        /// Seconds over which CPU is counted.
-        #[arg(long, default_value_t = 60.0)]
-        watch: f64,
-    },
-    /// One channel, many subscribers: at a pace, or as fast as answers come.
-    Fanout {
-        #[arg(long, default_value_t = 1000)]
-        subscribers: usize,
-        /// Messages per second; without it as fast as answers come.
-        #[arg(long)]
-        rate: Option<f64>,
-        /// Publishing connections.
-        #[arg(long, default_value_t = 1)]
-        publishers: usize,
-        /// Unanswered requests on each.
-        #[arg(long, default_value_t = 1)]
-        pipeline: usize,
-        /// Messages that have not reached everybody, at most.
-        #[arg(long, default_value_t = 32)]
-        on_the_way: u64,
-        /// Padding bytes; 105 make the message's data 128 bytes.
-        #[arg(long, default_value_t = 105)]
-        pad: usize,
-        #[arg(long, default_value_t = 10.0)]
-        seconds: f64,
-    },
-    /// Some subscribers stop reading.
-    Stall {
-        #[arg(long, default_value_t = 5000)]
-        subscribers: usize,
-        #[arg(long, default_value_t = 1000)]
-        stalled: usize,
-        #[arg(long, default_value_t = 1024)]
-        pad: usize,
-        #[arg(long, default_value_t = 20.0)]
-        rate: f64,
-        #[arg(long, default_value_t = 20.0)]
-        seconds: f64,
-    },
-    /// Connect, be welcomed, close: over and over.
-    Handshake {
-        #[arg(long, default_value_t = 64)]
-        concurrent: usize,
-        #[arg(long, default_value_t = 10.0)]
-        seconds: f64,
-    },
-    /// Messages from clients, each understood and answered.
-    Inbound {
-        #[arg(long, default_value_t = 100)]
-        connections: usize,
-        /// Unanswered messages on each.
-        #[arg(long, default_value_t = 1)]
-        in_flight: usize,
-        #[arg(long, default_value_t = 5.0)]
-        seconds: f64,
-    },
-    /// Bytes that hide in the kernel from a server whose reader stopped.
-    Kernel {
-        #[arg(long, default_value_t = 1024)]
-        pad: usize,
-        #[arg(long, default_value_t = 1000.0)]
-        rate: f64,
-        #[arg(long, default_value_t = 10.0)]
-        seconds: f64,
-    },
-    /// Some subscribers catch up with a long history while others get messages at a pace.
-    Replay {
-        #[arg(long, default_value_t = 1000)]
-        subscribers: usize,
-        #[arg(long, default_value_t = 20.0)]
-        rate: f64,
-        #[arg(long, default_value_t = 100)]
-        resumers: usize,
-        /// Messages of the history.
-        #[arg(long, default_value_t = 100_000)]
-        messages: usize,
-        /// The channel of the history.
-        #[arg(long, default_value = "bench:log:history")]
-        history: String,
-        #[arg(long, default_value_t = 105)]
-        pad: usize,
-        /// How long is measured before anybody catches up.
-        #[arg(long, default_value_t = 15.0)]
-        seconds: f64,
-    },
-    /// Those who catch up in `replay`, which starts it.
-    #[command(hide = true)]
-    Resumers {
-        #[arg(long)]
-        resumers: usize,
-        #[arg(long)]
-        messages: usize,
-    },
-    /// Very many are cut at once: what the others notice.
-    Leave {
-        #[arg(long, default_value_t = 10_000)]
-        leaving: usize,
-        #[arg(long, default_value_t = 100)]
-        staying: usize,
-        /// How often.
-        #[arg(long, default_value_t = 3)]
-        rounds: u32,
-        /// Seconds before, each time.
-        #[arg(long, default_value_t = 2.0)]
-        seconds: f64,
-        /// The WebSocket URL of another server of the same kind, which is left instead: what the machine alone makes of it.
-        #[arg(long)]
-        elsewhere: Option<String>,
-    },
-    /// The same deliveries through one channel or through many.
-    Channels {
-        #[arg(long, default_value_t = 10_000)]
-        subscribers: usize,
-        #[arg(long, default_value_t = 1)]
-        channels: usize,
-        #[arg(long, default_value_t = 105)]
-        pad: usize,
-        #[arg(long, default_value_t = 4.0)]
-        seconds: f64,
-    },
-    /// Latency on a small channel while messages go out on a huge one.
-    Beside {
-        /// Subscribers of the huge channel.
-        #[arg(long, default_value_t = 19_000)]
-        crowd: usize,
-        /// Its messages per second.
-        #[arg(long, default_value_t = 2.0)]
-        crowd_rate: f64,
-        /// Subscribers of the small one.
-        #[arg(long, default_value_t = 10)]
-        subscribers: usize,
-        /// Its messages per second.
-        #[arg(long, default_value_t = 200.0)]
-        rate: f64,
-        #[arg(long, default_value_t = 8.0)]
-        seconds: f64,
-    },
-    /// The many of `leave` and `beside`, which start it.
-    #[command(hide = true)]
-    Crowd {
-        #[arg(long)]
-        connections: usize,
-    },
-    /// SIGTERM, with some clients that don't answer. Ends the server.
-    Drain {
-        #[arg(long, default_value_t = 1000)]
-        connections: usize,
-        #[arg(long, default_value_t = 10)]
-        unresponsive: usize,
-        /// Longest time to wait for its end.
-        #[arg(long, default_value_t = 90.0)]
-        seconds: f64,
-    },
-}
+use cli::{Arguments, Measure};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = target(&arguments.server).and_then(|target| measure(&target, Process::new(arguments.server.pid), arguments.measure));
+    let result = arguments.server.target().and_then(|target| measure(&target, Process::new(arguments.server.pid), arguments.measure));
     let shown = result.and_then(|report| report.map_or(Ok(()), |report| show(&report, arguments.json)));
     match shown {
         Ok(()) => ExitCode::SUCCESS,
@@ -313,42 +72,6 @@ fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Op
         }
     };
     Ok(Some(report))
-}
-
-fn target(server: &Server) -> io::Result<Target> {
-    let (address, path) = parse_url(&server.url)?;
-    let (api, publish_path) = parse_url(&server.api)?;
-    let lines = |headers: &[String]| headers.iter().map(|header| format!("{header}\r\n")).collect::<String>();
-    let mut target = Target::tidegate(address, api, &server.channel);
-    target.path = path;
-    target.tls = tls(server)?;
-    target.publish_path = publish_path;
-    target.headers = lines(&server.header);
-    target.publish_headers += &lines(&server.api_header);
-    target.sources = server.sources;
-    let replace = |template: &mut String, given: &Option<String>| {
-        if let Some(given) = given {
-            template.clone_from(given);
-        }
-    };
-    replace(&mut target.welcome, &server.welcome);
-    replace(&mut target.subscribe, &server.subscribe);
-    replace(&mut target.ready, &server.ready);
-    replace(&mut target.publish_body, &server.publish_body);
-    replace(&mut target.heartbeat.0, &server.heartbeat);
-    replace(&mut target.heartbeat.1, &server.heartbeat_answer);
-    if server.api.starts_with("nats://") {
-        target.publishing = Publishing::Nats;
-    }
-    Ok(target)
-}
-
-fn tls(server: &Server) -> io::Result<Option<Tls>> {
-    match (&server.certificate, server.url.starts_with("wss://")) {
-        (Some(certificate), true) => Tls::trusting(certificate).map(Some),
-        (None, false) => Ok(None),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "--certificate and --url wss://… belong together")),
-    }
 }
 
 fn show(report: &Report, json: Option<PathBuf>) -> io::Result<()> {
