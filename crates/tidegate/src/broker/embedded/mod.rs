@@ -38,7 +38,6 @@ mod request;
 mod ring;
 mod settings;
 mod shared;
-mod show;
 mod stats;
 mod store;
 mod sweep;
@@ -66,7 +65,6 @@ use queue::Gather;
 use request::Message;
 pub use settings::{Clock, EmbeddedSettings, OpenError};
 use shared::Shared;
-use show::Show;
 pub use stats::EmbeddedStats;
 use sweep::Sweep;
 use terms::{Terms, check};
@@ -116,8 +114,7 @@ impl Embedded {
                 shared.channels.begin(store.log, generation);
                 shared.found_all(now_ms);
                 let files = store.files.clone();
-                let show = Show::start(shared.clone()).map_err(|error| OpenError::Io { path: "thread".into(), error })?;
-                Self::start(shared, Some(files), |shared| Writer::new(shared, store, show).run())
+                Self::start(shared, Some(files), |shared| Writer::new(shared, store).run())
             }
         }
     }

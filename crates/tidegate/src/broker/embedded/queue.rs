@@ -140,11 +140,6 @@ impl Queue {
         self.inner.lock().requests.is_empty()
     }
 
-    /// How many messages wait.
-    pub(super) fn len(&self) -> usize {
-        self.inner.lock().messages
-    }
-
     /// Drops what waits: its publishers are told that it is closed.
     pub(super) fn drop_all(&self) {
         let mut inner = self.inner.lock();
@@ -235,8 +230,8 @@ mod tests {
         }
         assert_eq!(all, (0..20).collect::<Vec<_>>());
         assert!(batches >= 4);
-        assert_eq!(queue.len(), 0);
-        assert_eq!(queue.inner.lock().bytes, 0);
+        let inner = queue.inner.lock();
+        assert_eq!((inner.messages, inner.bytes), (0, 0));
     }
 
     #[test]

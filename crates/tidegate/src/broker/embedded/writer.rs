@@ -1,7 +1,4 @@
 //! The one thread that writes the log: gathers what waits into a batch, syncs it, and only then shows it to anybody.
-//!
-//! While as much waits as a large batch has, that batch is shown by a second thread during the sync of the next. Everything else has
-//! the log to itself: whatever looks at channels as a whole (a failure, cleaning, sweeping) waits for that thread first.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +15,6 @@ use super::queue::Gather;
 use super::record::{BATCH_HEADER, Record, RecordKind};
 use super::request::{Message, Request, Wish};
 use super::shared::Shared;
-use super::show::Show;
 use super::stats::EmbeddedStats;
 use super::store::Store;
 use super::sweep::Sweep;
@@ -26,9 +22,6 @@ use super::terms::{Terms, check};
 
 /// Time between looks at what has become too old.
 const TICK: Duration = Duration::from_millis(500);
-/// A batch of at least so many messages is shown by the second thread, where as many wait for the next. Smaller ones cost less than the
-/// change of threads; and publishers who all wait for this batch make the next one whole when they are answered first.
-const SHOWN_ASIDE: usize = 128;
 /// A buffer that one large batch made larger than this is not kept.
 const BUFFER_KEPT: usize = 1024 * 1024;
 
@@ -44,7 +37,6 @@ pub(super) struct Writer {
     /// The last write failed: nothing is moved until one succeeds, and space is worth more.
     failing: bool,
     gather: Gather,
-    show: Show,
 }
 
 /// Where a batch begins in the log, and when.
@@ -55,10 +47,9 @@ struct Moment {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Store, show: Show) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: Store) -> Self {
         let generation = shared.channels.generation();
         Self {
-            show,
             shared,
             store,
             cleaner: Cleaner::default(),
@@ -72,31 +63,21 @@ impl Writer {
 
     /// Runs until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        if let Err(error) = self.write_all() {
-            tracing::error!(%error, "the log is closed");
-        }
-    }
-
-    /// # Errors
-    /// The thread that shows has ended, and so nothing can be acknowledged any more.
-    fn write_all(&mut self) -> io::Result<()> {
         let (mut requests, mut swept) = (Vec::new(), Instant::now());
         while self.shared.queue.take(&mut requests, TICK, self.gather) {
             if !requests.is_empty() || self.wants_batch() {
-                self.batch(&mut requests)?;
+                self.batch(&mut requests);
             }
             if swept.elapsed() >= TICK {
-                self.show.wait()?;
                 self.sweep.step(&self.shared);
                 swept = Instant::now();
             }
             while self.shared.queue.is_empty() && !self.failing && cleaner::is_worth_it(&self.store, &self.shared.memory, false) {
-                if !self.batch(&mut requests)? {
+                if !self.batch(&mut requests) {
                     break;
                 }
             }
         }
-        self.show.wait()
     }
 
     fn wants_batch(&self) -> bool {
@@ -104,7 +85,7 @@ impl Writer {
     }
 
     /// Writes what was asked for and a step of cleaning. Says whether it could.
-    fn batch(&mut self, requests: &mut Vec<Request>) -> io::Result<bool> {
+    fn batch(&mut self, requests: &mut Vec<Request>) -> bool {
         match self.begin() {
             Ok(start) => {
                 let (mut batch, now_ms) = (Batch::for_requests(requests.len()), self.shared.settings.clock.now_ms());
@@ -116,15 +97,13 @@ impl Writer {
             Err(error) => {
                 let error = self.failed(&error);
                 requests.drain(..).for_each(|request| request.refuse(&error));
-                Ok(false)
+                false
             }
         }
     }
 
     fn begin(&mut self) -> io::Result<Place> {
         if !self.store.is_there() {
-            // What is shown now is of the log that is gone, and must not come after that is told.
-            self.show.wait()?;
             self.start_over()?;
         }
         let start = self.store.prepare(self.shared.channels.generation())?;
@@ -205,22 +184,21 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, mut batch: Batch, start: Place) -> io::Result<bool> {
+    fn write(&mut self, mut batch: Batch, start: Place) -> bool {
         let generation = self.shared.channels.generation();
         if generation != self.generation {
             generation_record(generation).encode(&mut self.batch);
             batch.records += 1;
         }
-        let moves = self.moves(start, batch.given.is_empty())?;
+        let moves = self.moves(start, batch.given.is_empty());
         let records = batch.records + moves.as_ref().map_or(0, |moves| moves.records);
         if records > 0 {
             match self.store.append(&mut self.batch, records) {
                 Ok(took) => self.gather = Gather::after(batch.given.len(), took),
                 Err(error) => {
                     let error = self.failed(&error);
-                    self.show.wait()?;
                     batch.take_back(&self.shared, &error);
-                    return Ok(false);
+                    return false;
                 }
             }
         }
@@ -228,29 +206,23 @@ impl Writer {
         if self.batch.capacity() > BUFFER_KEPT {
             self.batch = Vec::new();
         }
-        self.show.wait()?;
-        if moves.is_none() && self.shared.queue.len() >= batch.given.len().max(SHOWN_ASIDE) {
-            self.show.begin(batch)?;
-            return Ok(true);
-        }
         batch.show(&self.shared);
-        Ok(moves.is_none_or(|moves| self.moved(moves)))
+        moves.is_none_or(|moves| self.moved(moves))
     }
 
     /// What a step of cleaning adds to the batch, where it is time for one.
-    fn moves(&mut self, start: Place, nothing_else: bool) -> io::Result<Option<Moves>> {
+    fn moves(&mut self, start: Place, nothing_else: bool) -> Option<Moves> {
         if !cleaner::is_worth_it(&self.store, &self.shared.memory, self.failing) || (self.failing && !nothing_else) {
-            return Ok(None);
+            return None;
         }
-        self.show.wait()?;
         let before = self.batch.len();
         let step = self.cleaner.step(&self.store, &self.shared.channels, &mut self.batch, start);
         EmbeddedStats::count(&self.shared.stats.bytes_moved, (self.batch.len() - before) as u64);
-        Ok(step.unwrap_or_else(|error| {
+        step.unwrap_or_else(|error| {
             self.batch.truncate(before);
             self.failed(&error);
             None
-        }))
+        })
     }
 
     fn moved(&mut self, moves: Moves) -> bool {
