@@ -1,10 +1,8 @@
 //! From the broker to the sockets: batches of a channel's messages, handed to its subscribers by one task, and what became of them.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,9 +27,8 @@ const PENDING: usize = 64;
 /// Subscribers written to in a row before other tasks get their turn: about a third of a millisecond.
 const WRITTEN_IN_A_ROW: usize = 128;
 
-/// Subscribers in a row for whom a message is only queued, before they have written it. As long as what a worker has ready fits its own
-/// queue (256 tasks), the next chunk and everybody else who becomes ready stand right behind; what does not fit is put behind all others.
-const QUEUED_IN_A_ROW: usize = 128;
+/// Subscribers in a row for whom a message is only queued, which takes about as long.
+const QUEUED_IN_A_ROW: usize = 1024;
 
 /// The receiver of everything that the broker publishes on subscribed channels.
 #[derive(Debug)]
@@ -249,26 +246,12 @@ impl FanOut {
                 let buffered = port.deliver(now, *subscription, &delivery.batch, member.skips(delivery.first), may_write, &mut pushed);
                 tally.most_buffered = tally.most_buffered.max(buffered);
             }
-            if chunk.len() < in_a_row {
-                break;
+            if chunk.len() == in_a_row {
+                yield_now().await;
             }
-            if is_single { behind_everybody().await } else { yield_now().await }
         }
         self.count(&delivery, tally);
     }
-}
-
-/// Lets everybody run who is ready, those that were woken just now included. (The runtime's `yield_now` is back after 61 of them.)
-async fn behind_everybody() {
-    let mut rested = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut rested, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl Tally {
