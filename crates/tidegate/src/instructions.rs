@@ -27,7 +27,7 @@ const FURTHER: SubscriptionId = SubscriptionId(u32::MAX);
 #[derive(Debug)]
 pub struct Room {
     pub(crate) fanout: Arc<FanOut>,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     pub(crate) ports: Vec<Arc<Port>>,
 }
 

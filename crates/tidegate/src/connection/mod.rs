@@ -69,8 +69,8 @@ mod tests {
     fn an_idle_connection_is_small() {
         let (driver, port) = (size_of::<Connected>(), size_of::<Port>());
         println!("driver {driver}, port {port}");
-        // Up to 160 bytes the task that runs it is two cache lines of 128.
-        assert!(driver <= 160, "{driver}");
+        // Beyond that the task that runs it takes a third line of 128 bytes.
+        assert!(driver <= 152, "{driver}");
         assert!(port <= 632, "{port}");
     }
 }

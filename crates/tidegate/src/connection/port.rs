@@ -139,6 +139,12 @@ impl Port {
         waiting
     }
 
+    /// Whether the driver has done what it was woken for, as far as the socket lets it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let state = self.lock();
+        state.driver.is_some() || state.blocked || state.ended
+    }
+
     /// Tells the session something and wakes the driver.
     pub(crate) fn tell(&self, now: Moment, input: Input) {
         self.change(|state| state.session.handle(now, input));

@@ -1,12 +1,14 @@
-//! A fan-out that panics on its way: nobody is left out of what comes later, and nobody takes the hole for silence.
+//! Fan-outs that are huge, or panic on their way: nobody is left out of what comes later, and nobody takes a hole for silence.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tidegate_core::message::ServerMessage;
 use tidegate_core::session::Transmit;
 use tidegate_core::{Body, ChannelKind, ChannelName, ChannelRule, Moment, Pattern, Publication};
+use tokio::task::yield_now;
 
 use crate::connection::Port;
 use crate::instructions::Room;
@@ -17,6 +19,18 @@ struct Broken;
 impl Wake for Broken {
     fn wake(self: Arc<Self>) {
         panic!("waking this driver panics");
+    }
+}
+
+/// A driver that stands in the run queue once it is woken.
+struct Queued {
+    number: usize,
+    queue: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Wake for Queued {
+    fn wake(self: Arc<Self>) {
+        self.queue.lock().push(self.number);
     }
 }
 
@@ -70,4 +84,38 @@ fn a_huge_crowd_gets_everything_in_order() {
     for port in &room.ports {
         assert_eq!(written(port), numbers);
     }
+}
+
+/// The drivers of a huge crowd never stand in the run queue all at once: what others have to do would wait behind them.
+#[test]
+fn the_next_are_woken_when_the_last_have_written() {
+    let (channel, room) = room(5000);
+    let queue: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let sleep = |port: &Port, number| port.sleep(Waker::from(Arc::new(Queued { number, queue: Arc::clone(&queue) })));
+    room.ports.iter().enumerate().for_each(|(number, port)| sleep(port, number));
+    let drivers = {
+        let (ports, queue) = (room.ports.clone(), Arc::clone(&queue));
+        async move {
+            let (mut longest, mut done) = (0, 0);
+            while done < ports.len() {
+                yield_now().await;
+                longest = longest.max(queue.lock().len());
+                let turn: Vec<usize> = {
+                    let mut queue = queue.lock();
+                    let some = queue.len().min(61);
+                    queue.drain(..some).collect()
+                };
+                done += turn.len();
+                for number in turn {
+                    ports[number].sleep(Waker::from(Arc::new(Queued { number, queue: Arc::clone(&queue) })));
+                }
+            }
+            longest
+        }
+    };
+    let drivers = room.runtime.spawn(drivers);
+    room.publish(&message(&channel, "1"));
+    let longest = room.runtime.block_on(drivers).unwrap();
+    assert!((61..1024 + 64).contains(&longest), "{longest} in the queue"); // every 64th is looked at
+    assert!(room.ports.iter().all(|port| written(port) == ["1"]));
 }

@@ -13,7 +13,7 @@ use tidegate_core::session::{Ending, Input, Notice, Output};
 use tidegate_core::{CloseCode, Moment};
 use tokio::time::Sleep;
 
-use self::reading::{Appetite, Discard, Read};
+use self::reading::{Appetite, Aside, Read};
 use self::writing::Unwritten;
 use super::frames::Codec;
 use super::raw::Inbox;
@@ -35,14 +35,11 @@ pub(crate) struct Driver {
     unwritten: Option<Box<Unwritten>>,
     /// Whether a layer in between may hold back the end of what was written.
     unflushed: bool,
-    /// What was read and can't be handled yet: the session or the application has enough to do.
-    unread: Option<Box<Bytes>>,
+    aside: Option<Box<Aside>>,
     /// The earliest timeout asked for since it last fired. Moved only forwards in time, so that most turns don't touch the wheel.
     alarm: Option<Pin<Box<Sleep>>>,
     alarm_at: Moment,
     read: Read,
-    /// Of a peer that is not understood any more.
-    discard: Option<Box<Discard>>,
     ending: Option<Ending>,
 }
 
@@ -68,7 +65,7 @@ enum Step {
 impl Driver {
     pub(crate) fn new(start: Start) -> Self {
         let Start { mut socket, port, outside, codec, already_read, unsaid } = start;
-        let unread = (!already_read.is_empty()).then(|| Box::new(already_read));
+        let aside = (!already_read.is_empty()).then(|| Box::new(Aside::Unread(already_read)));
         if codec.is_plain() {
             let stream;
             (socket, stream) = socket.share();
@@ -80,12 +77,11 @@ impl Driver {
             outside,
             codec,
             unwritten: unsaid.map(Unwritten::first),
-            unread,
+            aside,
             alarm: None,
             alarm_at: NEVER,
             unflushed: false,
             read: Read::Open,
-            discard: None,
             ending: None,
         }
     }
@@ -167,7 +163,7 @@ impl Driver {
 /// Time, and what the session wants from outside.
 impl Driver {
     fn check_alarm(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
-        let resumes = self.discard.as_ref().and_then(|discard| discard.resumes);
+        let resumes = self.aside.as_ref().and_then(|aside| aside.resumes());
         let wanted = self.port.lock().session.poll_timeout().into_iter().chain(resumes).min();
         let is_new = wanted.is_some_and(|at| self.is_too_late(at));
         if let Some(at) = wanted.filter(|_| is_new) {
@@ -232,7 +228,7 @@ impl Driver {
                 // Who floods is told why it ends, and then not listened to: understanding costs more than throwing away.
                 if matches!(notice, Notice::Closing { code: CloseCode::RateLimited, .. }) && self.read == Read::Open {
                     self.read = Read::Discarding;
-                    self.unread = None;
+                    self.aside = None;
                 }
                 self.outside.notice(&self.port, notice);
             }
@@ -261,7 +257,7 @@ impl Future for Driver {
                 return Poll::Pending;
             }
             // Who has sent more than is answered one by one gets its next answer when the others have had theirs.
-            if self.unread.is_some() {
+            if self.has_unread() {
                 break;
             }
         }

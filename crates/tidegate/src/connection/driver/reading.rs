@@ -41,13 +41,24 @@ pub(super) enum Read {
     Ended,
 }
 
-/// What is thrown away, and when.
-#[derive(Default)]
-pub(super) struct Discard {
-    /// Since the last pause.
-    bytes: usize,
-    /// The end of the pause.
-    pub(super) resumes: Option<Moment>,
+/// What most connections never have: in one box, since an idle one pays for each field.
+pub(super) enum Aside {
+    /// What was read and can't be handled yet: the session or the application has enough to do.
+    Unread(Bytes),
+    /// What was thrown away since the last pause, of a peer that is not understood any more.
+    Discarded(usize),
+    /// And the end of the pause.
+    Pausing(Moment),
+}
+
+impl Aside {
+    /// When reading goes on.
+    pub(super) const fn resumes(&self) -> Option<Moment> {
+        match self {
+            Self::Pausing(until) => Some(*until),
+            Self::Unread(_) | Self::Discarded(_) => None,
+        }
+    }
 }
 
 /// What the session takes now.
@@ -68,14 +79,14 @@ impl Driver {
         if self.ending.is_some() || !self.may_read(appetite.wants_read) || self.pauses_discarding(now) {
             return Step::Idle;
         }
-        if self.unread.is_some() && self.answers_wait() {
+        if self.has_unread() && self.answers_wait() {
             return Step::Moved;
         }
-        if let Some(mut rest) = self.unread.take() {
+        if let Some(mut rest) = self.take_unread() {
             let taken = self.take_in(&rest, now, appetite);
             rest.advance(taken);
             if !rest.is_empty() {
-                self.unread = Some(rest);
+                self.set_aside(Aside::Unread(rest));
             }
             return if taken > 0 { Step::Moved } else { Step::Idle };
         }
@@ -95,18 +106,37 @@ impl Driver {
         }
     }
 
+    pub(super) fn has_unread(&self) -> bool {
+        matches!(self.aside.as_deref(), Some(Aside::Unread(_)))
+    }
+
+    fn take_unread(&mut self) -> Option<Bytes> {
+        match self.aside.as_deref_mut() {
+            Some(Aside::Unread(rest)) => {
+                let rest = std::mem::take(rest);
+                self.aside = None;
+                Some(rest)
+            }
+            _ => None,
+        }
+    }
+
+    fn set_aside(&mut self, aside: Aside) {
+        self.aside = Some(Box::new(aside));
+    }
+
     fn pauses_discarding(&mut self, now: Moment) -> bool {
-        let Some(discard) = &mut self.discard else { return false };
-        discard.resumes = discard.resumes.filter(|at| *at > now);
-        discard.resumes.is_some()
+        let pauses = self.aside.as_ref().and_then(|aside| aside.resumes());
+        if pauses.is_some_and(|until| until <= now) {
+            self.aside = None;
+        }
+        pauses.is_some_and(|until| until > now)
     }
 
     fn discarded(&mut self, bytes: usize, now: Moment) {
-        let discard = self.discard.get_or_insert_default();
-        discard.bytes += bytes;
-        if discard.bytes >= DISCARDED_IN_A_ROW {
-            **discard = Discard { bytes: 0, resumes: Some(now + DISCARD_PAUSE) };
-        }
+        let before = if let Some(Aside::Discarded(bytes)) = self.aside.as_deref() { *bytes } else { 0 };
+        let is_enough = before + bytes >= DISCARDED_IN_A_ROW;
+        self.set_aside(if is_enough { Aside::Pausing(now + DISCARD_PAUSE) } else { Aside::Discarded(before + bytes) });
     }
 
     fn read_into(&mut self, cx: &mut Context<'_>, now: Moment, appetite: Appetite, scratch: &mut [u8]) -> Step {
@@ -122,7 +152,7 @@ impl Driver {
         } else if self.read == Read::Open {
             let taken = self.take_in(received, now, appetite);
             if taken < received.len() && self.read == Read::Open {
-                self.unread = Some(Box::new(Bytes::copy_from_slice(&received[taken..])));
+                self.set_aside(Aside::Unread(Bytes::copy_from_slice(&received[taken..])));
             }
         } else {
             self.discarded(received.len(), now);
