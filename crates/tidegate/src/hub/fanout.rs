@@ -30,6 +30,10 @@ const WRITTEN_IN_A_ROW: usize = 128;
 /// Subscribers in a row for whom a message is only queued, which takes about as long.
 const QUEUED_IN_A_ROW: usize = 1024;
 
+/// A crowd that is huge: others would wait for 60 ms and more until all of its drivers have written. In smaller ones a pause costs more than
+/// it gives: after it the receivers are quicker than the writes, and each write wakes one.
+const HUGE: usize = 8192;
+
 /// Of the subscribers for whom a message was queued every so many'th is looked at to see whether their drivers have written: they stand in
 /// line together.
 const LOOKED_AT: usize = 64;
@@ -256,7 +260,7 @@ impl FanOut {
             }
             if chunk.len() == in_a_row {
                 yield_now().await;
-                if is_single {
+                if is_single && delivery.members.len() > HUGE {
                     wait_for_drivers(chunk).await;
                 }
             }

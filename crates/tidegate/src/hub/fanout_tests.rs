@@ -89,7 +89,7 @@ fn a_huge_crowd_gets_everything_in_order() {
 /// The drivers of a huge crowd never stand in the run queue all at once: what others have to do would wait behind them.
 #[test]
 fn the_next_are_woken_when_the_last_have_written() {
-    let (channel, room) = room(5000);
+    let (channel, room) = room(10_000);
     let queue: Arc<Mutex<Vec<usize>>> = Arc::default();
     let sleep = |port: &Port, number| port.sleep(Waker::from(Arc::new(Queued { number, queue: Arc::clone(&queue) })));
     room.ports.iter().enumerate().for_each(|(number, port)| sleep(port, number));
