@@ -13,6 +13,9 @@ impl Moment {
     /// The origin.
     pub const ZERO: Self = Self(0);
 
+    /// Later than anything happens: what waits for it is not waited for.
+    pub const NEVER: Self = Self::from_ms(u64::MAX);
+
     /// The moment `ms` milliseconds after the origin.
     pub const fn from_ms(ms: u64) -> Self {
         Self(ms)

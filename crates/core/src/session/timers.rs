@@ -85,27 +85,25 @@ pub(super) struct Timers {
     passing: Option<Box<[Moment; PASSING]>>,
 }
 
-const NEVER: Moment = Moment::from_ms(u64::MAX);
-
 impl Timers {
     pub(super) const fn new() -> Self {
-        Self { lasting: [NEVER; LASTING], passing: None }
+        Self { lasting: [Moment::NEVER; LASTING], passing: None }
     }
 
     pub(super) fn set(&mut self, timer: Timer, at: Moment) {
         match timer.place() {
             Place::Lasting(place) => self.lasting[place] = at,
-            Place::Passing(place) => self.passing.get_or_insert_with(|| Box::new([NEVER; PASSING]))[place] = at,
+            Place::Passing(place) => self.passing.get_or_insert_with(|| Box::new([Moment::NEVER; PASSING]))[place] = at,
         }
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {
         match timer.place() {
-            Place::Lasting(place) => self.lasting[place] = NEVER,
+            Place::Lasting(place) => self.lasting[place] = Moment::NEVER,
             Place::Passing(place) => {
                 let Some(passing) = &mut self.passing else { return };
-                passing[place] = NEVER;
-                if passing.iter().all(|&at| at == NEVER) {
+                passing[place] = Moment::NEVER;
+                if passing.iter().all(|&at| at == Moment::NEVER) {
                     self.passing = None;
                 }
             }
@@ -121,7 +119,7 @@ impl Timers {
             Place::Lasting(place) => self.lasting[place],
             Place::Passing(place) => self.passing.as_ref()?[place],
         };
-        Some(at).filter(|&at| at != NEVER)
+        Some(at).filter(|&at| at != Moment::NEVER)
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
@@ -131,7 +129,7 @@ impl Timers {
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Moment> {
         let passing = self.passing.iter().flat_map(|passing| passing.iter());
-        self.lasting.iter().chain(passing).copied().min().filter(|&at| at != NEVER)
+        self.lasting.iter().chain(passing).copied().min().filter(|&at| at != Moment::NEVER)
     }
 
     /// Stops and gives one that is due.

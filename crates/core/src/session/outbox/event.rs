@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::lane::{Opening, gap, live, subscribed};
+use super::places::{self, KEPT};
 use crate::message::{GapReason, Recovery, ServerMessage};
 use crate::session::{Push, Transmit};
 use crate::{ChannelKind, ChannelName, Overflow, Publication};
@@ -33,10 +34,6 @@ struct Missing {
     /// And nobody knows how many that the bus lost.
     bus: bool,
 }
-
-/// A queue that has been emptied keeps no more than this many places, and none where what it had was the opening's notices: the next
-/// message may be hours away.
-const KEPT: usize = 16;
 
 impl EventLane {
     pub(super) fn open(&mut self, channel: &ChannelName, opening: Opening) {
@@ -92,9 +89,7 @@ impl EventLane {
     }
 
     pub(super) fn shrink(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
+        places::give_back(&mut self.queue);
     }
 
     pub(super) fn next(&mut self, channel: &ChannelName, budget: &mut Budget) -> Option<Transmit> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::lane::{Asked, Attaching, Behind, Opening, Seen, Settled, Stage, Want, gap, live, subscribed};
+use super::places::{self, KEPT};
 use crate::broker::{BrokerError, HistoryError, Page};
 use crate::message::{Gap, GapReason, Recovery, ServerMessage, Since};
 use crate::session::{Push, Transmit};
@@ -28,10 +29,6 @@ enum Item {
     /// A gap, and where it ends.
     Gap(Box<(Gap, Position)>),
 }
-
-/// A queue that has been emptied keeps no more than this many places, and none where what it had was the opening's notices: the next
-/// message may be hours away.
-const KEPT: usize = 16;
 
 impl LogLane {
     pub(super) const fn new() -> Self {
@@ -207,9 +204,7 @@ impl LogLane {
     }
 
     pub(super) fn shrink(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
+        places::give_back(&mut self.queue);
     }
 
     pub(super) fn next(&mut self, budget: &mut Budget) -> Option<Transmit> {

@@ -10,6 +10,7 @@ mod event;
 mod lane;
 mod log;
 mod pass;
+mod places;
 mod requests;
 mod state;
 
@@ -29,8 +30,6 @@ use super::{Push, SubscriptionId, Transmit};
 use crate::broker::{BrokerError, HistoryError, Page, Snapshot};
 use crate::message::{CommandId, Since};
 use crate::{ChannelName, ChannelRule, Moment, OutboxSettings, Position, Publication};
-
-const NEVER: Moment = Moment::from_ms(u64::MAX);
 
 /// Everything that waits for the socket.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ impl Outbox {
             last_id: 0,
             ready: VecDeque::new(),
             due: None,
-            retry_at: NEVER,
+            retry_at: Moment::NEVER,
             raw: None,
             held: false,
         }
@@ -241,8 +240,8 @@ impl Outbox {
             };
             if next.is_some() {
                 self.list(at);
-                if matches!(next, Some(Transmit::Message(_))) && self.ready.is_empty() {
-                    self.ready = VecDeque::new();
+                if matches!(next, Some(Transmit::Message(_))) {
+                    places::give_back(&mut self.ready);
                 }
                 return next;
             }
@@ -260,7 +259,7 @@ impl Outbox {
     /// lanes are not even looked at: what lies idle is not in the processor's caches.
     pub(super) fn shrink(&mut self) {
         if self.ready.is_empty() && self.ready.capacity() > 0 {
-            self.ready = VecDeque::new();
+            places::give_back(&mut self.ready);
             self.lanes.iter_mut().for_each(Lane::shrink);
         }
     }

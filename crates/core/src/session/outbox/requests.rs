@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Outbox;
 use super::lane::{Asked, Stage, Want};
-use super::{NEVER, Outbox};
 use crate::broker::PageLimit;
 use crate::message::Since;
 use crate::session::SubscriptionId;
@@ -21,22 +21,22 @@ impl Outbox {
     pub(in crate::session) fn poll_request(&mut self) -> Option<(SubscriptionId, ChannelName, Arc<ChannelRule>, Request)> {
         while !self.held {
             let id = self.first_due()?;
-            let Some(at) = self.place(id) else {
-                self.pass_over_due();
-                continue;
-            };
-            let (cursor, tail) = self.lanes[at].cursors();
-            let lane = &mut self.lanes[at];
-            let Stage::Behind(behind) = &mut lane.stage else {
-                self.pass_over_due();
-                continue;
-            };
-            if behind.request == Asked::Due && behind.want == Want::Page && !self.budget.is_low() {
+            let at = self.place(id);
+            if let Some(at) = at
+                && let Stage::Behind(behind) = &self.lanes[at].stage
+                && behind.request == Asked::Due
+                && behind.want == Want::Page
+                && !self.budget.is_low()
+            {
                 return None;
             }
+            self.pass_over_due();
+            let Some(at) = at else { continue };
+            let (cursor, tail) = self.lanes[at].cursors();
+            let lane = &mut self.lanes[at];
+            let Stage::Behind(behind) = &mut lane.stage else { continue };
             behind.listed = false;
             if behind.request != Asked::Due {
-                self.pass_over_due();
                 continue;
             }
             let request = match behind.want {
@@ -50,21 +50,19 @@ impl Outbox {
                     Request::Snapshot
                 }
             };
-            let wish = (id, lane.channel.clone(), lane.rule.clone(), request);
-            self.pass_over_due();
-            return Some(wish);
+            return Some((id, lane.channel.clone(), lane.rule.clone(), request));
         }
         None
     }
 
     /// When the next pause of a failing history is over.
     pub(in crate::session) const fn next_retry(&self) -> Option<Moment> {
-        if self.retry_at.as_ms() == NEVER.as_ms() { None } else { Some(self.retry_at) }
+        if self.retry_at.as_ms() == Moment::NEVER.as_ms() { None } else { Some(self.retry_at) }
     }
 
     /// Ends the pauses that are over.
     pub(in crate::session) fn retry(&mut self, now: Moment) {
-        self.retry_at = NEVER;
+        self.retry_at = Moment::NEVER;
         for at in 0..self.lanes.len() {
             if let Stage::Behind(behind) = &mut self.lanes[at].stage
                 && let Asked::Later(then) = behind.request

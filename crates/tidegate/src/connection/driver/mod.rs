@@ -19,9 +19,6 @@ use super::frames::Codec;
 use super::raw::Inbox;
 use super::{Outside, Port, Socket};
 
-/// When an alarm rings that is not set.
-const NEVER: Moment = Moment::from_ms(u64::MAX);
-
 /// Turns in a row before the other connections of the thread get theirs.
 const TURNS: usize = 4;
 
@@ -79,7 +76,7 @@ impl Driver {
             unwritten: unsaid.map(Unwritten::first),
             aside,
             alarm: None,
-            alarm_at: NEVER,
+            alarm_at: Moment::NEVER,
             unflushed: false,
             read: Read::Open,
             ending: None,
@@ -176,7 +173,7 @@ impl Driver {
         if alarm.as_mut().poll(cx).is_pending() {
             return Step::Idle;
         }
-        self.alarm_at = NEVER;
+        self.alarm_at = Moment::NEVER;
         let mut state = self.port.lock();
         if self.port.inbox().is_some_and(Inbox::is_full) {
             // The application holds up reading: silence is ours, not the peer's.
