@@ -78,6 +78,9 @@ pub(crate) enum Measure {
         /// Bytes of a frame; a message of 128 bytes has 132 with its header.
         #[arg(long, default_value_t = 132)]
         frame_bytes: usize,
+        /// Begin the next round over all sockets once the reader has all of the last one.
+        #[arg(long)]
+        in_rounds: bool,
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
         /// The core of the process that reads.
@@ -91,6 +94,8 @@ pub(crate) enum Measure {
         address: SocketAddr,
         #[arg(long)]
         sockets: usize,
+        #[arg(long)]
+        round_bytes: usize,
     },
     /// Memory and CPU of connections that only stay.
     Idle {

@@ -33,10 +33,10 @@ fn main() -> ExitCode {
 fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Option<Report>> {
     let seconds = Duration::from_secs_f64;
     let report = match measure {
-        Measure::Floor { sockets, per_write, frame_bytes, seconds: time, reader_core } => {
-            floor::run(floor::Floor { sockets, per_write, frame_bytes, time: seconds(time) }, reader_core)?
+        Measure::Floor { sockets, per_write, frame_bytes, in_rounds, seconds: time, reader_core } => {
+            floor::run(floor::Floor { sockets, per_write, frame_bytes, in_rounds, time: seconds(time) }, reader_core)?
         }
-        Measure::FloorReader { address, sockets } => return floor::read_all(address, sockets).map(|()| None),
+        Measure::FloorReader { address, sockets, round_bytes } => return floor::read_all(address, sockets, round_bytes).map(|()| None),
         Measure::Idle { connections, watch } => idle::run(target, process, connections, seconds(watch))?,
         Measure::Fanout { subscribers, rate, publishers, pipeline, on_the_way, pad, seconds: time } => {
             let pace = rate.map_or(Pace::Closed { publishers, pipeline, on_the_way }, Pace::PerSecond);

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -19,6 +19,8 @@ pub struct Floor {
     pub per_write: usize,
     /// Of so many bytes each; a message of 128 bytes has 132 with its header.
     pub frame_bytes: usize,
+    /// The next round over all sockets begins once the reader has all of the last one, as with one message on its way.
+    pub in_rounds: bool,
     /// For so long.
     pub time: Duration,
 }
@@ -28,9 +30,11 @@ pub struct Floor {
 /// # Errors
 /// When the system lacks something.
 pub fn run(floor: Floor, reader_core: Option<usize>) -> io::Result<Report> {
-    let Floor { sockets, per_write, frame_bytes, time } = floor;
+    let Floor { sockets, per_write, frame_bytes, in_rounds, time } = floor;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut reader = start_reader(listener.local_addr()?, sockets, reader_core)?;
+    let frames = vec![b'x'; frame_bytes * per_write];
+    let round_bytes = if in_rounds { frames.len() * sockets } else { 0 };
+    let mut reader = start_reader(listener.local_addr()?, sockets, round_bytes, reader_core)?;
     let mut streams = Vec::with_capacity(sockets);
     for _ in 0..sockets {
         let (mut stream, _) = listener.accept()?;
@@ -39,18 +43,20 @@ pub fn run(floor: Floor, reader_core: Option<usize>) -> io::Result<Report> {
         stream.set_nonblocking(true)?;
         streams.push(stream);
     }
-    let written = write_all(&mut streams, &vec![b'x'; frame_bytes * per_write], time);
+    let rounds = reader.stdout.take().filter(|_| in_rounds);
+    let written = write_all(&mut streams, &frames, rounds, time);
     drop(streams);
     reader.wait()?;
     let (writes, full, cpu) = written?;
-    Ok(Report::new(format!("floor {sockets} x{per_write} of {frame_bytes} B"))
+    let rounds = if in_rounds { " in rounds" } else { "" };
+    Ok(Report::new(format!("floor {sockets} x{per_write} of {frame_bytes} B{rounds}"))
         .number("writes_per_cpu_second", writes as f64 / cpu)
         .number("messages_per_cpu_second", (writes * per_write as u64) as f64 / cpu)
         .number("full_sockets", full as f64))
 }
 
 /// The loop that is measured: `(writes, full sockets met, CPU seconds)`.
-fn write_all(streams: &mut [TcpStream], frames: &[u8], time: Duration) -> io::Result<(u64, u64, f64)> {
+fn write_all(streams: &mut [TcpStream], frames: &[u8], mut rounds: Option<ChildStdout>, time: Duration) -> io::Result<(u64, u64, f64)> {
     let process = Process::new(std::process::id());
     let (mut writes, mut full) = (0_u64, 0_u64);
     let (cpu, started) = (process.cpu_seconds()?, Instant::now());
@@ -62,11 +68,14 @@ fn write_all(streams: &mut [TcpStream], frames: &[u8], time: Duration) -> io::Re
                 Err(e) => return Err(e),
             }
         }
+        if let Some(rounds) = &mut rounds {
+            rounds.read_exact(&mut [0])?;
+        }
     }
     Ok((writes, full, process.cpu_seconds()? - cpu))
 }
 
-fn start_reader(address: SocketAddr, sockets: usize, core: Option<usize>) -> io::Result<Child> {
+fn start_reader(address: SocketAddr, sockets: usize, round_bytes: usize, core: Option<usize>) -> io::Result<Child> {
     let own = std::env::current_exe()?;
     let mut command = match core {
         Some(core) => {
@@ -76,14 +85,16 @@ fn start_reader(address: SocketAddr, sockets: usize, core: Option<usize>) -> io:
         }
         None => Command::new(own),
     };
-    command.args(["floor-reader", "--address", &address.to_string(), "--sockets", &sockets.to_string()]).spawn()
+    command.args(["floor-reader", "--address", &address.to_string(), "--sockets", &sockets.to_string()]);
+    command.args(["--round-bytes", &round_bytes.to_string()]).stdout(Stdio::piped()).spawn()
 }
 
-/// The other process: opens `sockets` connections to `address` and reads until all are ended.
+/// The other process: opens `sockets` connections to `address` and reads until all are ended. After every `round_bytes`, if that is
+/// not zero, it writes a byte to its standard output.
 ///
 /// # Errors
 /// When the system lacks something.
-pub fn read_all(address: SocketAddr, sockets: usize) -> io::Result<()> {
+pub fn read_all(address: SocketAddr, sockets: usize, round_bytes: usize) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(4096);
     let mut scratch = vec![0; 256 * 1024];
@@ -97,24 +108,31 @@ pub fn read_all(address: SocketAddr, sockets: usize) -> io::Result<()> {
         poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
         streams.push(Some(stream));
     }
-    let mut open = sockets;
+    let (mut open, mut read) = (sockets, 0);
     while open > 0 {
         poll.poll(&mut events, None)?;
         for event in &events {
             let slot = &mut streams[event.token().0];
-            if slot.as_mut().is_some_and(|stream| is_over(stream, &mut scratch, event.is_read_closed())) {
+            if slot.as_mut().is_some_and(|stream| is_over(stream, &mut scratch, event.is_read_closed(), &mut read)) {
                 *slot = None;
                 open -= 1;
             }
+        }
+        if round_bytes > 0 && read >= round_bytes {
+            read -= round_bytes;
+            io::stdout().write_all(b"!")?;
+            io::stdout().flush()?;
         }
     }
     Ok(())
 }
 
-/// Reads what is there; whether that was the last. A short read means that no more bytes are there, but an end may be.
-fn is_over(stream: &mut mio::net::TcpStream, scratch: &mut [u8], ends: bool) -> bool {
+/// Reads what is there and counts it; whether that was the last. A short read means that no more bytes are there, but an end may be.
+fn is_over(stream: &mut mio::net::TcpStream, scratch: &mut [u8], ends: bool, read: &mut usize) -> bool {
     loop {
-        match stream.read(scratch) {
+        let outcome = stream.read(scratch);
+        *read += outcome.as_ref().map_or(0, |length| *length);
+        match outcome {
             Ok(0) => return true,
             Ok(length) if length < scratch.len() && !ends => return false,
             Ok(_) => {}

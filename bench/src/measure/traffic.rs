@@ -133,7 +133,9 @@ pub fn publish(swarm: &mut Swarm, sink: &mut Deliveries, pace: Pace, pad: usize,
             }
             Pace::Closed { publishers, pipeline, on_the_way } => {
                 for which in 0..publishers {
-                    while swarm.unanswered(which) < pipeline && published * receivers < sink.count - first_count + on_the_way * receivers {
+                    // Those on their way, the next one among them: all that not every receiver has.
+                    let delivered = |sink: &Deliveries| (sink.count - first_count) / receivers.max(1);
+                    while swarm.unanswered(which) < pipeline && published < delivered(sink) + on_the_way {
                         let request = swarm.target().publication(micros(sink.started), pad);
                         swarm.request(which, &request);
                         published += 1;

@@ -139,6 +139,12 @@ impl Registry {
         self.shard(channel).lock().get_mut(channel)?.pending.as_mut()?.wait_for_batch()
     }
 
+    /// Whether more is pending than what was last taken.
+    pub(crate) fn has_pending(&self, channel: &ChannelName) -> bool {
+        let shard = self.shard(channel).lock();
+        shard.get(channel).and_then(|members| members.pending.as_ref()).is_some_and(|pending| pending.len() > 0)
+    }
+
     /// The next step of the task that hands a channel's items out; `None` at its end.
     pub(crate) fn take(&self, channel: &ChannelName) -> Option<Step> {
         let mut shard = self.shard(channel).lock();
