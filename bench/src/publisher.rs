@@ -11,7 +11,8 @@ use crate::target::{Publishing, Target};
 
 pub(crate) struct Publisher {
     stream: TcpStream,
-    publishing: Publishing,
+    /// Finds the first whole answer, and where it ends.
+    parse: fn(&[u8]) -> Option<(Answer, usize)>,
     out: Vec<u8>,
     partial: Vec<u8>,
     /// Requests that are not answered.
@@ -22,9 +23,12 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn connect(target: &Target) -> io::Result<Self> {
-        let (stream, publishing) = (open_socket(target.api, None, None)?, target.publishing);
-        let out = if publishing == Publishing::Nats { nats::CONNECT.to_vec() } else { Vec::new() };
-        Ok(Self { stream, publishing, out, partial: Vec::new(), unanswered: 0, broken: None })
+        let stream = open_socket(target.api, None, None)?;
+        let (parse, out): (fn(&[u8]) -> _, _) = match target.publishing {
+            Publishing::Nats => (nats::parse, nats::CONNECT.to_vec()),
+            Publishing::Http | Publishing::Pusher(_) => (http::parse, Vec::new()),
+        };
+        Ok(Self { stream, parse, out, partial: Vec::new(), unanswered: 0, broken: None })
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut TcpStream {
@@ -61,8 +65,7 @@ impl Publisher {
                 Err(e) => self.broken = Some(e.to_string()),
             }
         }
-        let parse = if self.publishing == Publishing::Nats { nats::parse } else { http::parse };
-        while let Some((answer, length)) = parse(&self.partial) {
+        while let Some((answer, length)) = (self.parse)(&self.partial) {
             self.partial.drain(..length);
             self.unanswered = self.unanswered.saturating_sub(1);
             on_answer(answer);

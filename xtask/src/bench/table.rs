@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::measures::{Figure, MEASURES, Measure};
-use super::peers::PEERS;
+use super::peers::{PEERS, Peer};
 use super::results::Results;
 use super::scale;
 
@@ -47,7 +47,8 @@ fn table(results: &Results, measure: &Measure) -> String {
         let value = results.figure("floor", floor, "messages_per_cpu_second");
         let _ = writeln!(out, "| floor | {} | 1 |", value.map_or("-".to_owned(), shown));
     }
-    for peer in PEERS.iter().filter(|peer| results.runs(peer.name, measure.id) > 0) {
+    let was_tried = |peer: &&Peer| results.runs(peer.name, measure.id) > 0 || results.failure(peer.name, measure.id).is_some();
+    for peer in PEERS.iter().filter(was_tried) {
         let name = if peer.name == "tidegate" { "**Tidegate**" } else { peer.title };
         let cells: Vec<String> = measure.figures.iter().map(|figure| cell(results, peer.name, measure, figure)).collect();
         let ratio = floor.map(|floor| {
@@ -57,7 +58,20 @@ fn table(results: &Results, measure: &Measure) -> String {
         });
         let _ = writeln!(out, "| {name} | {} |{}", cells.join(" | "), ratio.unwrap_or_default());
     }
+    for peer in PEERS.iter().filter(was_tried) {
+        out += &reservation(results, peer, measure).map_or_else(String::new, |text| format!("\n{}: {text}.\n", peer.title));
+    }
     out
+}
+
+/// What has to be known about a peer's figures: that there are none, or not from every run, or that messages were lost.
+fn reservation(results: &Results, peer: &Peer, measure: &Measure) -> Option<String> {
+    if let Some(reason) = results.failure(peer.name, measure.id) {
+        return Some(format!("the last try failed ({reason})"));
+    }
+    let lost = |figure| results.figure(peer.name, measure.id, figure).filter(|count| *count > 0.0);
+    let refused = lost("refused").map(|count| format!("{} publishes were refused", shown(count)));
+    refused.or_else(|| lost("missing").map(|count| format!("{} messages did not arrive", shown(count))))
 }
 
 fn cell(results: &Results, peer: &str, measure: &Measure, figure: &Figure) -> String {
