@@ -142,3 +142,18 @@ fn succeed(command: &mut Command) -> Result<(), String> {
         Err(e) => Err(format!("{command:?}: {e}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_contradicts_itself_or_names_nobody_is_refused() {
+        let wanted = read(&["sockudo", "--only", "fanout", "handshake", "--runs", "5", "--missing"]).unwrap();
+        assert_eq!((wanted.peers.len(), wanted.runs, wanted.missing, wanted.fresh), (1, Some(5), true, false));
+        assert!(wanted.measures.iter().all(|measure| measure.is("fanout") || measure.is("handshake")));
+        for wrong in [&["--fresh", "--missing"][..], &["nobody"], &["--only", "nothing"], &["--runs", "0"], &["--what"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

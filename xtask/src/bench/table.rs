@@ -70,8 +70,8 @@ fn reservation(results: &Results, peer: &Peer, measure: &Measure) -> Option<Stri
         return Some(format!("the last try failed ({reason})"));
     }
     let lost = |figure| results.figure(peer.name, measure.id, figure).filter(|count| *count > 0.0);
-    let refused = lost("refused").map(|count| format!("{} publishes were refused", shown(count)));
-    refused.or_else(|| lost("missing").map(|count| format!("{} messages did not arrive", shown(count))))
+    let refused = lost("refused").map(|count| format!("{count} publishes were refused"));
+    refused.or_else(|| lost("missing").map(|count| format!("{count} messages did not arrive")))
 }
 
 fn cell(results: &Results, peer: &str, measure: &Measure, figure: &Figure) -> String {
@@ -97,11 +97,37 @@ fn capitalised(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::results;
     use super::*;
 
     #[test]
     fn figures_have_three_digits() {
         let values = [1_654_321.0, 174_321.0, 1_234.0, 512.3, 16.04, 2.071];
         assert_eq!(values.map(shown), ["1.65 M", "174 k", "1.2 k", "512", "16.0", "2.07"]);
+    }
+    #[test]
+    fn who_failed_has_a_dash_and_the_reason_and_who_lost_messages_is_told_of() {
+        let root = std::env::temp_dir().join(format!("xtask-table-{}", std::process::id()));
+        let keep = |peer, line: &str| {
+            let file = results::file(&root, peer, "fanout-1000-one");
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, line).unwrap();
+        };
+        keep("nats", r#"{"deliveries_per_cpu_second":5e4,"missing":3,"refused":0}"#);
+        fs::create_dir_all(root.join("target/bench/sockudo")).unwrap();
+        results::note(&root, "sockudo", "fanout-1000-one", Some("it was gone")).unwrap();
+        let measure = MEASURES.iter().find(|measure| measure.id == "fanout-1000-one").unwrap();
+        let page = table(&results::read(&root).unwrap(), measure);
+        assert!(page.contains("| NATS over WebSocket | 50 k | - |\n| Sockudo (Rust) | - | - |\n"), "{page}");
+        assert!(
+            page.ends_with("\nNATS over WebSocket: 3 messages did not arrive.\n\nSockudo (Rust): the last try failed (it was gone).\n"),
+            "{page}"
+        );
+
+        assert_eq!(results::kept(&root, "nats", "fanout-1000-one"), 1);
+        ["nats", "sockudo"].iter().for_each(|peer| results::forget(&root, peer, "fanout-1000-one"));
+        assert_eq!(results::kept(&root, "nats", "fanout-1000-one"), 0);
+        assert!(results::read(&root).is_err(), "nothing is kept");
+        fs::remove_dir_all(&root).unwrap();
     }
 }
