@@ -265,7 +265,7 @@ fn write(place: Place<'_>, name: &str, text: &str) -> Result<String, String> {
     Ok(path.display().to_string())
 }
 
-/// The release binary with the defaults of production but for the limits per address and per user.
+/// The release binary with the defaults of production but for the limits per address and per user, and of what a client may say.
 fn tidegate(place: Place<'_>) -> Result<Vec<String>, String> {
     let tls = |own: &Certificate| format!("tls = {{ cert = \"file:{}\", key = \"file:{}\" }}", own.chain, own.key);
     let config = format!(
@@ -280,6 +280,7 @@ anonymous = {{ subscribe = ["bench:**"], publish = [] }}
 [limits]
 per_address = 100000
 per_user = 100000
+rate = {{ per_second = 1000000, burst = 1000000 }}
 [log]
 level = "warn"
 [broker]
