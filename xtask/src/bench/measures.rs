@@ -94,7 +94,7 @@ macro_rules! channels {
             slow: true,
             repeats: true,
             over_tls: false,
-            seconds: 12,
+            seconds: 10,
         }
     };
 }
@@ -171,7 +171,7 @@ pub(super) const MEASURES: [Measure; 30] = [
         slow: true,
         repeats: false,
         over_tls: false,
-        seconds: 70,
+        seconds: 50,
     },
     Measure {
         id: "leave",
@@ -185,7 +185,7 @@ pub(super) const MEASURES: [Measure; 30] = [
         slow: true,
         repeats: true,
         over_tls: false,
-        seconds: 24,
+        seconds: 22,
     },
     Measure {
         id: "beside",
@@ -199,7 +199,7 @@ pub(super) const MEASURES: [Measure; 30] = [
         slow: true,
         repeats: true,
         over_tls: false,
-        seconds: 26,
+        seconds: 21,
     },
     Measure {
         id: "handshake",
@@ -229,7 +229,7 @@ pub(super) const MEASURES: [Measure; 30] = [
         slow: false,
         repeats: true,
         over_tls: false,
-        seconds: 7,
+        seconds: 6,
     },
     Measure {
         id: "kernel",
