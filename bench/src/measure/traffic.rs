@@ -9,6 +9,7 @@ use super::micros;
 use crate::http::Answer;
 use crate::latency::Histogram;
 use crate::swarm::{Sink, Swarm};
+use crate::target::{Publishing, Target};
 
 /// When the next message is published.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +29,17 @@ pub enum Pace {
 }
 
 impl Pace {
+    /// The same with a connection for each request, if the server ends each with its answer.
+    #[must_use]
+    pub fn fit(self, target: &Target) -> Self {
+        match (self, &target.publishing) {
+            (Self::Closed { publishers, pipeline, on_the_way }, Publishing::Pusher(_)) => {
+                Self::Closed { publishers: publishers * pipeline, pipeline: 1, on_the_way }
+            }
+            _ => self,
+        }
+    }
+
     /// HTTP connections that it needs.
     pub const fn publishers(self) -> usize {
         match self {
@@ -61,8 +73,6 @@ pub struct Deliveries {
 impl Deliveries {
     /// Nothing yet; `mark` precedes the time in each message ([`Target::mark`]), and latency is measured for one message of `sample`, on
     /// peers from `healthy_from` on.
-    ///
-    /// [`Target::mark`]: crate::Target::mark
     pub fn new(mark: &str, sample: u64, healthy_from: usize) -> Self {
         Self {
             finder: Finder::new(mark).into_owned(),
