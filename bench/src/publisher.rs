@@ -116,3 +116,48 @@ impl Publisher {
         self.out.extend(self.waiting.pop_front().into_iter().flat_map(String::into_bytes));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use crate::http::Answer;
+    use crate::pusher::App;
+    use crate::swarm::{Sink, Swarm};
+    use crate::target::{Publishing, Target};
+
+    struct Answers(usize);
+
+    impl Sink for Answers {
+        fn message(&mut self, _peer: usize, _payload: &[u8]) {}
+
+        fn answer(&mut self, _publisher: usize, answer: Answer) {
+            self.0 += usize::from(answer.status == 200);
+        }
+    }
+
+    #[test]
+    fn a_server_that_ends_each_connection_with_its_answer_gets_every_request_once() {
+        use std::io::{Read, Write};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for _ in 0..3 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let length = stream.read(&mut [0; 4096]).unwrap();
+                assert!(length > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").unwrap();
+            }
+        });
+        let mut target = Target::tidegate(address, address, "topic");
+        target.publishing = Publishing::Pusher(App { key: "key".to_owned(), secret: "secret".to_owned() });
+        let mut swarm = Swarm::new(target).unwrap();
+        swarm.add_publisher().unwrap();
+        (0..3).for_each(|_| swarm.request(0, "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"));
+        let mut answers = Answers(0);
+        assert!(swarm.run_until(Duration::from_secs(5), &mut answers, |swarm| swarm.unanswered(0) == 0).unwrap());
+        assert_eq!(answers.0, 3);
+        server.join().unwrap();
+    }
+}
