@@ -40,7 +40,13 @@ pub(crate) struct Server {
     /// What answers it.
     #[arg(long, global = true)]
     heartbeat_answer: Option<String>,
-    /// Where messages are published; `nats://HOST:PORT` speaks NATS' own protocol.
+    /// A message with which a client asks whether the server is there, for `inbound`.
+    #[arg(long, global = true, requires = "ask_answer")]
+    ask: Option<String>,
+    /// Bytes of what answers it.
+    #[arg(long, global = true)]
+    ask_answer: Option<String>,
+    /// Where messages are published; `nats://HOST:PORT` speaks NATS' own protocol, `pusher://KEY:SECRET@HOST:PORT/apps/ID/events` signs.
     #[arg(long, global = true, default_value = "http://127.0.0.1:8001/v1/publish")]
     api: String,
     /// Further headers of a publish request.
@@ -61,6 +67,9 @@ pub(crate) struct Server {
     /// The body that publishes, with `{channel}`, `{t}` behind `"t":`, and `{pad}`.
     #[arg(long, global = true)]
     publish_body: Option<String>,
+    /// What precedes the time in what arrives, byte for byte, if not `"t":`.
+    #[arg(long, global = true)]
+    mark: Option<String>,
     /// Loopback addresses that clients connect from, from 127.0.1.1 on; 0: the kernel's choice.
     #[arg(long, global = true, default_value_t = 100)]
     sources: u8,
@@ -260,12 +269,12 @@ impl Server {
     /// What is measured.
     pub(crate) fn target(&self) -> io::Result<Target> {
         let (address, path) = parse_url(&self.url)?;
-        let (api, publish_path) = parse_url(&self.api)?;
+        let (publishing, api, publish_path) = Publishing::parse_url(&self.api)?;
         let lines = |headers: &[String]| headers.iter().map(|header| format!("{header}\r\n")).collect::<String>();
         let mut target = Target::tidegate(address, api, &self.channel);
         target.path = path;
         target.tls = self.tls()?;
-        target.publish_path = publish_path;
+        (target.publishing, target.publish_path) = (publishing, publish_path);
         target.headers = lines(&self.header);
         target.publish_headers += &lines(&self.api_header);
         target.sources = self.sources;
@@ -280,9 +289,9 @@ impl Server {
         replace(&mut target.publish_body, &self.publish_body);
         replace(&mut target.heartbeat.0, &self.heartbeat);
         replace(&mut target.heartbeat.1, &self.heartbeat_answer);
-        if self.api.starts_with("nats://") {
-            target.publishing = Publishing::Nats;
-        }
+        replace(&mut target.ask.0, &self.ask);
+        replace(&mut target.ask.1, &self.ask_answer);
+        replace(&mut target.mark, &self.mark);
         Ok(target)
     }
 

@@ -13,6 +13,7 @@ mod nats;
 pub mod peer;
 pub mod process;
 mod publisher;
+pub mod pusher;
 pub mod report;
 pub mod swarm;
 pub mod target;

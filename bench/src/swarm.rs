@@ -92,11 +92,8 @@ impl Swarm {
     /// # Errors
     /// When there is no file descriptor or port left.
     pub fn add_publisher(&mut self) -> io::Result<()> {
-        let mut publisher = Publisher::connect(&self.target)?;
-        let token = Token(PUBLISHERS + self.publishers.len());
-        self.poll.registry().register(publisher.stream_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
-        self.publishers.push(publisher);
-        Ok(())
+        self.publishers.push(Publisher::connect(&self.target)?);
+        self.register_publisher(self.publishers.len() - 1)
     }
 
     /// Sends a request on publisher `which`, behind those under way.
@@ -269,7 +266,13 @@ impl Swarm {
         publisher.readable(&mut self.scratch, &mut |answer| sink.answer(which, answer));
         match &publisher.broken {
             Some(reason) => Err(io::Error::other(format!("publisher {which}: {reason}"))),
+            None if publisher.is_new => self.register_publisher(which),
             None => Ok(()),
         }
+    }
+
+    fn register_publisher(&mut self, which: usize) -> io::Result<()> {
+        let stream = self.publishers[which].stream_mut();
+        self.poll.registry().register(stream, Token(PUBLISHERS + which), Interest::READABLE | Interest::WRITABLE)
     }
 }

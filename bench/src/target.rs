@@ -2,18 +2,41 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::nats;
+use crate::pusher::App;
 use crate::wire::Tls;
 
 /// How messages are published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Publishing {
     /// HTTP POST.
     #[default]
     Http,
     /// NATS' own protocol, on a plain TCP connection.
     Nats,
+    /// HTTP POST, signed as the Pusher API wants it.
+    Pusher(App),
+}
+
+impl Publishing {
+    /// `http://…`, `nats://…` or `pusher://KEY:SECRET@…` as the way, the address and the path.
+    ///
+    /// # Errors
+    /// When it is not such a URL, or its host has no address.
+    pub fn parse_url(url: &str) -> io::Result<(Self, SocketAddr, String)> {
+        let Some(rest) = url.strip_prefix("pusher://") else {
+            let (address, path) = parse_url(url)?;
+            return Ok((if url.starts_with("nats://") { Self::Nats } else { Self::Http }, address, path));
+        };
+        let parts = rest.split_once('@').and_then(|(app, rest)| Some((app.split_once(':')?, rest)));
+        let Some(((key, secret), rest)) = parts else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: expected pusher://KEY:SECRET@HOST:PORT/PATH")));
+        };
+        let (address, path) = parse_url(&format!("http://{rest}"))?;
+        Ok((Self::Pusher(App { key: key.to_owned(), secret: secret.to_owned() }), address, path))
+    }
 }
 
 /// A server under load. Templates replace `{channel}`, `{n}` (the subscriber's number), `{t}` (time) and `{pad}`.
@@ -35,6 +58,8 @@ pub struct Target {
     pub ready: String,
     /// A message that asks whether the client is there, and what answers it; empty: it asks with pings of the protocol only.
     pub heartbeat: (String, String),
+    /// A message with which a client asks whether the server is there, and bytes of what answers it.
+    pub ask: (String, String),
     /// Where messages are published.
     pub api: SocketAddr,
     /// How.
@@ -45,6 +70,8 @@ pub struct Target {
     pub publish_headers: String,
     /// Its body.
     pub publish_body: String,
+    /// What precedes the time in what arrives, byte for byte: where the data is JSON within a string, its quotes are escaped.
+    pub mark: String,
     /// The channel.
     pub channel: String,
     /// Over so many channels subscribers are spread; with more than one, its number follows the channel's name.
@@ -65,11 +92,13 @@ impl Target {
             subscribe: r#"{"type":"subscribe","id":1,"channel":"{channel}"}"#.to_owned(),
             ready: r#""type":"live""#.to_owned(),
             heartbeat: (r#"{"type":"ping"}"#.to_owned(), r#"{"type":"pong"}"#.to_owned()),
+            ask: (r#"{"type":"ping"}"#.to_owned(), r#""type":"pong""#.to_owned()),
             api,
             publishing: Publishing::Http,
             publish_path: "/v1/publish".to_owned(),
             publish_headers: "Content-Type: application/json\r\n".to_owned(),
             publish_body: r#"{"channel":"{channel}","data":{"t":{t},"p":"{pad}"}}"#.to_owned(),
+            mark: r#""t":"#.to_owned(),
             channel: channel.to_owned(),
             channels: 1,
             sources: 100,
@@ -103,25 +132,29 @@ impl Target {
 
     /// The request that publishes one message that carries the time `t` and `pad` bytes of padding.
     pub fn publication(&self, t: u64, pad: usize) -> String {
-        let body = self.body(0, t, pad);
-        if self.publishing == Publishing::Nats {
-            return nats::publication(&self.channel, &body);
+        let (body, path) = (self.body(0, t, pad), self.fill(&self.publish_path, 0));
+        match &self.publishing {
+            Publishing::Http => self.post(&path, &self.publish_headers, &body),
+            Publishing::Nats => nats::publication(&self.channel, &body),
+            Publishing::Pusher(app) => {
+                let query = app.query(&path, &body, unix_seconds());
+                self.post(&format!("{path}?{query}"), &self.publish_headers, &body)
+            }
         }
-        self.post(&self.publish_headers, &body)
     }
 
     /// The request that publishes such a message on every channel, as NDJSON.
     pub fn round(&self, t: u64, pad: usize) -> String {
         let lines: String = (0..self.channels).map(|channel| self.body(channel, t, pad) + "\n").collect();
-        self.post("Content-Type: application/x-ndjson\r\n", &lines)
+        self.post(&self.fill(&self.publish_path, 0), "Content-Type: application/x-ndjson\r\n", &lines)
     }
 
     fn body(&self, n: usize, t: u64, pad: usize) -> String {
         self.fill(&self.publish_body, n).replace("{t}", &t.to_string()).replace("{pad}", &"x".repeat(pad))
     }
 
-    fn post(&self, headers: &str, body: &str) -> String {
-        let (path, api, length) = (self.fill(&self.publish_path, 0), self.api, body.len());
+    fn post(&self, path: &str, headers: &str, body: &str) -> String {
+        let (api, length) = (self.api, body.len());
         format!("POST {path} HTTP/1.1\r\nHost: {api}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
     }
 
@@ -167,6 +200,10 @@ pub fn parse_url(url: &str) -> io::Result<(SocketAddr, String)> {
     Ok((address, format!("/{path}")))
 }
 
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +224,16 @@ mod tests {
         assert_eq!(target.subscription(7), "S bench:1:1 7");
         let lines = "\r\n\r\n{\"channel\":\"bench:1:0\",\"data\":{\"t\":5,\"p\":\"x\"}}\n{\"channel\":\"bench:1:1\",\"data\":{\"t\":5,\"p\":\"x\"}}\n";
         assert!(target.round(5, 1).ends_with(lines), "{}", target.round(5, 1));
+    }
+    #[test]
+    fn the_url_of_the_api_says_how_is_published() {
+        let (publishing, address, path) = Publishing::parse_url("pusher://key:secret@127.0.0.1:9000/apps/a/events").unwrap();
+        assert_eq!(publishing, Publishing::Pusher(App { key: "key".to_owned(), secret: "secret".to_owned() }));
+        assert_eq!(Publishing::parse_url("nats://127.0.0.1:1/").unwrap().0, Publishing::Nats);
+        assert!(Publishing::parse_url("pusher://127.0.0.1:9000/apps/a/events").is_err());
+        let mut target = Target::tidegate(address, address, "topic");
+        (target.publishing, target.publish_path) = (publishing, path);
+        let request = target.publication(5, 3);
+        assert!(request.starts_with("POST /apps/a/events?auth_key=key&auth_timestamp="), "{request}");
     }
 }

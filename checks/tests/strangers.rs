@@ -192,8 +192,8 @@ struct Others {
 
 impl Others {
     fn new(gateway: &Gateway) -> Self {
-        let mut sink = Deliveries::new(1, 0);
         let target = Target { sources: 0, ..gateway.target("event:honest") };
+        let mut sink = Deliveries::new(&target.mark, 1, 0);
         let mut swarm = subscribed(&target, OTHERS as usize, &mut sink).expect("subscribers");
         swarm.add_publisher().expect("a publisher");
         let mut others = Self { swarm, sink, gateway: gateway.process() };

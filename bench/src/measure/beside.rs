@@ -35,7 +35,7 @@ pub struct Beside {
 /// When connections fail or the server is gone.
 pub fn run(target: &Target, process: Process, beside: Beside) -> io::Result<Report> {
     let huge = Target { channel: format!("{}:huge", target.channel), ..target.clone() };
-    let [mut warm, mut alone, mut meanwhile] = [0; 3].map(|healthy_from| Deliveries::new(1, healthy_from));
+    let [mut warm, mut alone, mut meanwhile] = [0; 3].map(|healthy_from| Deliveries::new(&target.mark, 1, healthy_from));
     let mut swarm = subscribed(target, beside.subscribers, &mut warm)?;
     swarm.add_publisher()?;
     let _crowd = Crowd::start(&huge, beside.crowd)?;

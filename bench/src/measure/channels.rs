@@ -33,7 +33,7 @@ pub struct Channels {
 /// When connections fail, the server is gone, or a round does not end.
 pub fn run(target: &Target, process: Process, what: Channels) -> io::Result<Report> {
     let target = Target { channels: what.channels, ..target.clone() };
-    let mut sink = Deliveries::new(31, 0);
+    let mut sink = Deliveries::new(&target.mark, 31, 0);
     let mut swarm = subscribed(&target, what.subscribers, &mut sink)?;
     swarm.add_publisher()?;
     let silent = Target { channel: format!("{}:unheard", target.channel), ..target.clone() };

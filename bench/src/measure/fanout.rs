@@ -27,8 +27,9 @@ pub struct Fanout {
 /// # Errors
 /// When connections fail or the server is gone.
 pub fn run(target: &Target, process: Process, fanout: Fanout) -> io::Result<Report> {
+    let fanout = Fanout { pace: fanout.pace.fit(target), ..fanout };
     let sample = if matches!(fanout.pace, Pace::PerSecond(_)) { 1 } else { 31 };
-    let mut sink = Deliveries::new(sample, 0);
+    let mut sink = Deliveries::new(&target.mark, sample, 0);
     let mut swarm = subscribed(target, fanout.subscribers, &mut sink)?;
     for _ in 0..fanout.pace.publishers() {
         swarm.add_publisher()?;

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// # Errors
 /// When connections fail.
 pub fn run(target: &Target, pad: usize, per_second: f64, time: Duration) -> io::Result<Report> {
-    let mut sink = Deliveries::new(1, 0);
+    let mut sink = Deliveries::new(&target.mark, 1, 0);
     let mut swarm = Swarm::new(Target { sources: 1, ..target.clone() })?;
     swarm.add(1, Options { receive_buffer: Some(RECEIVE_BUFFER), stalls: true });
     make_ready(&mut swarm, 1, &mut sink)?;

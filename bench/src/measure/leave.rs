@@ -37,7 +37,7 @@ pub struct Leave {
 /// # Errors
 /// When connections fail or the server is gone.
 pub fn run(target: &Target, process: Process, leave: &Leave) -> io::Result<Report> {
-    let [mut warm, mut before, mut after] = [0; 3].map(|healthy_from| Deliveries::new(1, healthy_from));
+    let [mut warm, mut before, mut after] = [0; 3].map(|healthy_from| Deliveries::new(&target.mark, 1, healthy_from));
     let (pace, receivers) = (Pace::PerSecond(PER_SECOND), leave.staying as u64);
     let mut others = subscribed(target, leave.staying, &mut before)?;
     others.add_publisher()?;

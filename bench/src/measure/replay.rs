@@ -43,7 +43,7 @@ pub struct Replay {
 /// When connections fail or the server is gone.
 pub fn run(target: &Target, process: Process, replay: &Replay) -> io::Result<Report> {
     fill(target, replay)?;
-    let mut sink = Deliveries::new(1, 0);
+    let mut sink = Deliveries::new(&target.mark, 1, 0);
     let mut swarm = subscribed(target, replay.subscribers, &mut sink)?;
     swarm.add_publisher()?;
     let receivers = replay.subscribers as u64;
@@ -87,7 +87,7 @@ fn fill(target: &Target, replay: &Replay) -> io::Result<()> {
     const PIPELINE: usize = 64;
     let mut swarm = Swarm::new(Target { channel: replay.history.clone(), ..target.clone() })?;
     (0..PUBLISHERS).try_for_each(|_| swarm.add_publisher())?;
-    let (mut sink, mut published, started) = (Deliveries::new(1, 0), 0, Instant::now());
+    let (mut sink, mut published, started) = (Deliveries::new(&target.mark, 1, 0), 0, Instant::now());
     while sink.acknowledged < replay.messages as u64 {
         for which in 0..PUBLISHERS {
             while published < replay.messages && swarm.unanswered(which) < PIPELINE {

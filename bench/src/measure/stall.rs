@@ -42,7 +42,7 @@ pub struct Stalled {
 /// # Errors
 /// When connections fail or the server is gone.
 pub fn run(target: &Target, process: Process, stall: Stall) -> io::Result<Stalled> {
-    let mut sink = Deliveries::new(1, stall.stalled);
+    let mut sink = Deliveries::new(&target.mark, 1, stall.stalled);
     let mut swarm = subscribed(target, stall.subscribers, &mut sink)?;
     swarm.add_publisher()?;
     let pace = Pace::PerSecond(stall.per_second);

@@ -9,9 +9,7 @@ use super::micros;
 use crate::http::Answer;
 use crate::latency::Histogram;
 use crate::swarm::{Sink, Swarm};
-
-/// What precedes the time in each message. A frame may hold several messages: each time counts as one.
-const MARK: &str = r#""t":"#;
+use crate::target::{Publishing, Target};
 
 /// When the next message is published.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +29,17 @@ pub enum Pace {
 }
 
 impl Pace {
+    /// The same with a connection for each request, if the server ends each with its answer.
+    #[must_use]
+    pub fn fit(self, target: &Target) -> Self {
+        match (self, &target.publishing) {
+            (Self::Closed { publishers, pipeline, on_the_way }, Publishing::Pusher(_)) => {
+                Self::Closed { publishers: publishers * pipeline, pipeline: 1, on_the_way }
+            }
+            _ => self,
+        }
+    }
+
     /// HTTP connections that it needs.
     pub const fn publishers(self) -> usize {
         match self {
@@ -40,8 +49,9 @@ impl Pace {
     }
 }
 
-/// What arrived.
+/// What arrived. A frame may hold several messages: each time in it counts as one.
 pub struct Deliveries {
+    /// Finds what precedes a time.
     finder: Finder<'static>,
     started: Instant,
     /// Latency is measured for one of so many.
@@ -61,10 +71,11 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Nothing yet; latency is measured for one message of `sample`, on peers from `healthy_from` on.
-    pub fn new(sample: u64, healthy_from: usize) -> Self {
+    /// Nothing yet; `mark` precedes the time in each message ([`Target::mark`]), and latency is measured for one message of `sample`, on
+    /// peers from `healthy_from` on.
+    pub fn new(mark: &str, sample: u64, healthy_from: usize) -> Self {
         Self {
-            finder: Finder::new(MARK),
+            finder: Finder::new(mark).into_owned(),
             started: Instant::now(),
             sample,
             healthy_from,
@@ -93,7 +104,7 @@ impl Sink for Deliveries {
         for at in self.finder.find_iter(payload) {
             self.count += 1;
             if self.count.is_multiple_of(self.sample) && peer >= self.healthy_from {
-                let digits = payload[at + MARK.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+                let digits = payload[at + self.finder.needle().len()..].iter().take_while(|byte| byte.is_ascii_digit());
                 let sent = digits.fold(0_u64, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
                 self.latency.record(micros(self.started).saturating_sub(sent));
             }
@@ -169,10 +180,18 @@ mod tests {
 
     #[test]
     fn each_message_of_a_frame_counts() {
-        let mut sink = Deliveries::new(1, 1);
+        let mut sink = Deliveries::new(r#""t":"#, 1, 1);
         sink.message(0, br#"[{"type":"message","data":{"t":5,"p":"x"}},{"type":"message","data":{"t":6}}]"#);
         sink.message(1, br#"{"type":"message","data":{"t":0}}"#);
         sink.message(1, br#"{"type":"live"}"#);
         assert_eq!((sink.count, sink.latency.len()), (3, 1));
+    }
+
+    #[test]
+    fn a_time_is_found_in_json_within_a_string() {
+        let mut sink = Deliveries::new(r#"\"t\":"#, 1, 0);
+        sink.message(0, br#"{"event":"message","channel":"topic","data":"{\"t\":5,\"p\":\"x\"}"}"#);
+        sink.message(0, br#"{"event":"pusher:ping","data":"{}"}"#);
+        assert_eq!((sink.count, sink.latency.len()), (1, 1));
     }
 }

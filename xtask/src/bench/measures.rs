@@ -17,6 +17,8 @@ pub(super) struct Measure {
     pub(super) repeats: bool,
     /// Clients come over TLS.
     pub(super) over_tls: bool,
+    /// What a run takes, about, the start of the server included.
+    pub(super) seconds: u64,
 }
 
 /// A figure of a measure.
@@ -58,6 +60,7 @@ macro_rules! fanout {
             slow: is!($($slow)?),
             repeats: true,
             over_tls: false,
+            seconds: if is!($($slow)?) { 12 } else { 8 },
         }
     };
 }
@@ -72,6 +75,7 @@ macro_rules! floor {
             slow: is!($($slow)?),
             repeats: true,
             over_tls: false,
+            seconds: if is!($($slow)?) { 8 } else { 6 },
         }
     };
 }
@@ -90,12 +94,13 @@ macro_rules! channels {
             slow: true,
             repeats: true,
             over_tls: false,
+            seconds: 10,
         }
     };
 }
 
 /// The set, in the order in which it runs.
-pub(super) const MEASURES: [Measure; 29] = [
+pub(super) const MEASURES: [Measure; 30] = [
     floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
@@ -166,6 +171,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: true,
         repeats: false,
         over_tls: false,
+        seconds: 50,
     },
     Measure {
         id: "leave",
@@ -179,6 +185,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: true,
         repeats: true,
         over_tls: false,
+        seconds: 22,
     },
     Measure {
         id: "beside",
@@ -192,6 +199,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: true,
         repeats: true,
         over_tls: false,
+        seconds: 21,
     },
     Measure {
         id: "handshake",
@@ -201,6 +209,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: false,
         repeats: true,
         over_tls: false,
+        seconds: 6,
     },
     Measure {
         id: "handshake-tls",
@@ -210,6 +219,17 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: false,
         repeats: true,
         over_tls: true,
+        seconds: 6,
+    },
+    Measure {
+        id: "inbound",
+        title: "100 clients ask whether the server is there, again and again",
+        arguments: &["inbound", "--seconds", "5"],
+        figures: &[more("per_cpu_second", "questions answered per CPU-second", None)],
+        slow: false,
+        repeats: true,
+        over_tls: false,
+        seconds: 6,
     },
     Measure {
         id: "kernel",
@@ -219,6 +239,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: false,
         repeats: false,
         over_tls: false,
+        seconds: 9,
     },
     Measure {
         id: "stall",
@@ -232,6 +253,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: false,
         repeats: false,
         over_tls: false,
+        seconds: 23,
     },
     Measure {
         id: "drain",
@@ -245,6 +267,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: false,
         repeats: false,
         over_tls: false,
+        seconds: 40,
     },
     Measure {
         id: "idle",
@@ -258,6 +281,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: true,
         repeats: false,
         over_tls: false,
+        seconds: 88,
     },
     Measure {
         id: "idle-tls",
@@ -267,6 +291,7 @@ pub(super) const MEASURES: [Measure; 29] = [
         slow: true,
         repeats: false,
         over_tls: true,
+        seconds: 47,
     },
 ];
 
@@ -277,7 +302,7 @@ const fn latency(id: &'static str, title: &'static str, arguments: &'static [&'s
         less("p999_ms", "p99.9, ms"),
         more("deliveries_per_cpu_second", "deliveries per CPU-second", None),
     ];
-    Measure { id, title, arguments, figures: &FIGURES, slow: false, repeats: true, over_tls: false }
+    Measure { id, title, arguments, figures: &FIGURES, slow: false, repeats: true, over_tls: false, seconds: 10 }
 }
 
 impl Measure {
@@ -286,9 +311,10 @@ impl Measure {
         self.id == name || self.id.split('-').next() == Some(name)
     }
 
-    /// The floor has measures of its own, and some are Tidegate's alone: the others keep no history here, and have one channel.
+    /// The floor has measures of its own, and some are Tidegate's alone: the others keep no history here, and have one channel. Not
+    /// everybody answers a client that asks.
     pub(super) fn fits(&self, peer: &Peer) -> bool {
         let is_own = ["replay", "leave", "beside", "channels"].iter().any(|name| self.is(name));
-        (peer.name == "floor") == self.is("floor") && (peer.name == "tidegate" || !is_own)
+        (peer.name == "floor") == self.is("floor") && (peer.name == "tidegate" || !is_own) && (!self.is("inbound") || peer.answers())
     }
 }

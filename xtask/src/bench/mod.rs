@@ -2,8 +2,10 @@
 
 mod measures;
 mod peers;
+mod plan;
 mod plot;
 mod results;
+mod run;
 mod scale;
 mod server;
 mod table;
@@ -11,36 +13,33 @@ mod table;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use measures::{MEASURES, Measure};
 use peers::{PEERS, Peer};
-use server::Server;
-
-const SERVER_CORE: &str = "0";
-const LOAD_CORE: &str = "1";
-/// Runs of a measure that counts deliveries or handshakes: the report shows their median.
-const RUNS: usize = 3;
 
 const HELP: &str = "\
-usage: cargo xtask bench [PEER…] [--only MEASURE…] [--runs N] [--quick] [--fresh]
+usage: cargo xtask bench [PEER…] [--only MEASURE…] [--runs N] [--quick] [--fresh | --missing]
        cargo xtask bench install [PEER…]     installs what is compared with, under target/peers
        cargo xtask bench report              makes docs/benchmarks/* and the tables of docs/explanation/benchmarks.md
        cargo xtask bench list                peers and measures
 
-Without a peer: the floor and Tidegate. `all` is everybody. Figures are kept in target/bench, one file for each peer and measure;
-runs add to them, `--fresh` begins anew. `--quick` leaves out what needs ten thousand connections. Every figure is per CPU-second
-of the server, on core 0; the load runs on core 1: leave the machine alone meanwhile.
+Without a peer: the floor and Tidegate. `all` is everybody. The floor, Tidegate and uWebSockets run most measures three times, the others
+once; `--runs` says otherwise. Figures are kept in target/bench, one file for each peer and measure; runs add to them. `--fresh` throws
+away first what it will measure; `--missing` runs only what isn't there yet, so that a run that was cut goes on where it was. What fails
+is noted, and the rest goes on. `--quick` leaves out what needs ten thousand connections. Every figure is per CPU-second of the server, on
+core 0; the load runs on core 1: leave the machine alone meanwhile.
   cargo xtask bench --quick
   cargo xtask bench install && cargo xtask bench all --fresh && cargo xtask bench report
+  cargo xtask bench all --missing
   cargo xtask bench tidegate uwebsockets --only handshake --runs 5";
 
 /// What was asked for.
 struct Wanted {
     peers: Vec<&'static Peer>,
     measures: Vec<&'static Measure>,
-    runs: usize,
+    runs: Option<usize>,
     fresh: bool,
+    missing: bool,
 }
 
 /// Runs a task of `bench`.
@@ -52,7 +51,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["list"] => list(),
         ["install", names @ ..] => return install(&root, &peers_of(names)?),
         ["report"] => return report(&root),
-        words => return measure_all(&root, &read(words)?),
+        words => return run::all(&root, &read(words)?),
     }
     Ok(())
 }
@@ -61,23 +60,21 @@ fn list() {
     println!("peers:");
     PEERS.iter().for_each(|peer| println!("  {:14} {}", peer.name, peer.title));
     println!("measures:");
-    MEASURES.iter().for_each(|measure| println!("  {:22} {}", measure.id, measure.title));
+    MEASURES.iter().for_each(|measure| println!("  {:22} {:3} s  {}", measure.id, measure.seconds, measure.title));
 }
 
 fn read(words: &[&str]) -> Result<Wanted, String> {
     let (mut names, mut only) = (Vec::new(), Vec::new());
-    let (mut runs, mut quick, mut fresh) = (RUNS, false, false);
+    let (mut runs, mut quick, mut fresh, mut missing) = (None, false, false, false);
     let mut words = words.iter().copied().peekable();
     while let Some(word) = words.next() {
         match word {
             "--quick" => quick = true,
             "--fresh" => fresh = true,
+            "--missing" => missing = true,
             "--runs" => {
-                runs = words
-                    .next()
-                    .and_then(|number| number.parse().ok())
-                    .filter(|runs| (1..=20).contains(runs))
-                    .ok_or("--runs needs 1 to 20")?
+                let number = words.next().and_then(|number| number.parse().ok()).filter(|runs| (1..=20).contains(runs));
+                runs = Some(number.ok_or("--runs needs 1 to 20")?);
             }
             "--only" => {
                 while let Some(id) = words.next_if(|word| !word.starts_with("--")) {
@@ -88,12 +85,15 @@ fn read(words: &[&str]) -> Result<Wanted, String> {
             name => names.push(name),
         }
     }
+    if fresh && missing {
+        return Err("--fresh throws away what --missing would keep".to_owned());
+    }
     let peers = peers_of(if names.is_empty() { &["floor", "tidegate"] } else { &names })?;
     if let Some(unknown) = only.iter().find(|id| MEASURES.iter().all(|measure| !measure.is(id))) {
         return Err(format!("no measure \"{unknown}\"; see cargo xtask bench list"));
     }
     let is_wanted = |measure: &&Measure| (only.is_empty() || only.iter().any(|id| measure.is(id))) && !(quick && measure.slow);
-    Ok(Wanted { peers, measures: MEASURES.iter().filter(is_wanted).collect(), runs, fresh })
+    Ok(Wanted { peers, measures: MEASURES.iter().filter(is_wanted).collect(), runs, fresh, missing })
 }
 
 fn peers_of(names: &[&str]) -> Result<Vec<&'static Peer>, String> {
@@ -119,45 +119,8 @@ fn installed(root: &Path, peer: &Peer) -> PathBuf {
     root.join("target/peers").join(peer.name)
 }
 
-fn measure_all(root: &Path, wanted: &Wanted) -> Result<(), String> {
-    succeed(Command::new("cargo").current_dir(root).args(["build", "--release", "--locked", "--bin", "tidegate", "--bin", "bench"]))?;
-    let started = Instant::now();
-    let mut failed = Vec::new();
-    for peer in &wanted.peers {
-        println!("==== {} ({} s so far)", peer.title, started.elapsed().as_secs());
-        if peer.name != "floor" && peer.name != "tidegate" && !installed(root, peer).join("version").exists() {
-            failed.push(format!("{} is not installed: cargo xtask bench install {}", peer.title, peer.name));
-            continue;
-        }
-        for measure in wanted.measures.iter().filter(|measure| measure.fits(peer)) {
-            if let Err(error) = measure_one(root, peer, measure, wanted) {
-                failed.push(format!("{}, {}: {error}", peer.title, measure.id));
-            }
-        }
-    }
-    println!("==== done in {} s; cargo xtask bench report makes the pages", started.elapsed().as_secs());
-    if failed.is_empty() { Ok(()) } else { Err(format!("did not work:\n  {}", failed.join("\n  "))) }
-}
-
-fn measure_one(root: &Path, peer: &'static Peer, measure: &Measure, wanted: &Wanted) -> Result<(), String> {
-    let file = results::file(root, peer.name, measure.id);
-    if wanted.fresh {
-        drop(fs::remove_file(&file));
-    }
-    fs::create_dir_all(file.parent().unwrap_or(root)).map_err(|e| format!("{}: {e}", file.display()))?;
-    for _ in 0..if measure.repeats { wanted.runs } else { 1 } {
-        let mut load = Command::new("taskset");
-        if peer.name == "floor" {
-            load.args(["-c", SERVER_CORE]).arg(root.join("target/release/bench")).arg("--json").arg(&file);
-            succeed(load.args(measure.arguments).args(["--reader-core", LOAD_CORE]))?;
-            continue;
-        }
-        let server = Server::start(root, peer, &installed(root, peer), measure.over_tls)?;
-        load.args(["-c", LOAD_CORE]).arg(root.join("target/release/bench")).arg("--json").arg(&file);
-        load.args(["--pid", &server.measured_pid()?.to_string()]).args(server.load_arguments());
-        succeed(load.args(measure.arguments))?;
-    }
-    Ok(())
+fn is_installed(root: &Path, peer: &Peer) -> bool {
+    peer.name == "floor" || peer.name == "tidegate" || installed(root, peer).join("version").exists()
 }
 
 fn report(root: &Path) -> Result<(), String> {
@@ -177,5 +140,20 @@ fn succeed(command: &mut Command) -> Result<(), String> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{command:?}: {status}")),
         Err(e) => Err(format!("{command:?}: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_contradicts_itself_or_names_nobody_is_refused() {
+        let wanted = read(&["sockudo", "--only", "fanout", "handshake", "--runs", "5", "--missing"]).unwrap();
+        assert_eq!((wanted.peers.len(), wanted.runs, wanted.missing, wanted.fresh), (1, Some(5), true, false));
+        assert!(wanted.measures.iter().all(|measure| measure.is("fanout") || measure.is("handshake")));
+        for wrong in [&["--fresh", "--missing"][..], &["nobody"], &["--only", "nothing"], &["--runs", "0"], &["--what"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+/// Runs of a measure whose median counts.
+const RUNS: usize = 3;
+
 /// One server.
 pub(super) struct Peer {
     /// Its name on the command line, and of its folder in `bench/peers`.
@@ -15,6 +18,8 @@ pub(super) struct Peer {
     pub(super) speech: Option<Speech>,
     /// Its only child process is what works, and what is measured.
     pub(super) is_child_measured: bool,
+    /// How often it runs each measure whose median counts: often enough for those that are held against each other closely.
+    pub(super) runs: usize,
 }
 
 /// Where a server may be.
@@ -55,11 +60,15 @@ pub(super) struct Speech {
     ready: &'static str,
     /// The message that asks whether the client is there, and its answer; empty: it asks with pings of the protocol.
     heartbeat: (&'static str, &'static str),
+    /// The message with which a client asks whether the server is there, and bytes of its answer; empty: it answers none.
+    ask: (&'static str, &'static str),
+    /// What publishes a message.
+    body: &'static str,
+    /// What precedes the time in what arrives.
+    mark: &'static str,
 }
 
-/// What the servers send is what was published.
-const BODY: &str = r#"{"t":{t},"p":"{pad}"}"#;
-
+/// What it sends is what was published, and it answers whatever it is told.
 const BARE: Speech = Speech {
     url: "ws://127.0.0.1:WS/ws",
     api: "http://127.0.0.1:WS/publish",
@@ -67,11 +76,14 @@ const BARE: Speech = Speech {
     subscribe: "sub",
     ready: "live",
     heartbeat: ("", ""),
+    ask: ("sub", "live"),
+    body: r#"{"t":{t},"p":"{pad}"}"#,
+    mark: r#""t":"#,
 };
 
 impl Speech {
     fn arguments(&self) -> Vec<&'static str> {
-        let Self { url, api, welcome, subscribe, ready, heartbeat: (asked, answer) } = *self;
+        let Self { url, api, welcome, subscribe, ready, heartbeat: (asked, answer), ask: (ask, ask_answer), body, mark } = *self;
         vec![
             "--url",
             url,
@@ -86,25 +98,32 @@ impl Speech {
             "--ready",
             ready,
             "--publish-body",
-            BODY,
+            body,
+            "--mark",
+            mark,
             "--heartbeat",
             asked,
             "--heartbeat-answer",
             answer,
+            "--ask",
+            ask,
+            "--ask-answer",
+            ask_answer,
         ]
     }
 }
 
 /// All, in the order in which they are measured and shown.
-pub(super) const PEERS: [Peer; 7] = [
+pub(super) const PEERS: [Peer; 8] = [
     Peer {
         name: "floor",
         title: "floor (bare writes)",
         start: |_| Err("the floor is no server".to_owned()),
         speech: None,
         is_child_measured: false,
+        runs: RUNS,
     },
-    Peer { name: "tidegate", title: "Tidegate", start: tidegate, speech: None, is_child_measured: false },
+    Peer { name: "tidegate", title: "Tidegate", start: tidegate, speech: None, is_child_measured: false, runs: RUNS },
     Peer {
         name: "uwebsockets",
         title: "uWebSockets (C++)",
@@ -114,6 +133,7 @@ pub(super) const PEERS: [Peer; 7] = [
         },
         speech: Some(BARE),
         is_child_measured: false,
+        runs: RUNS,
     },
     Peer {
         name: "node-ws",
@@ -121,6 +141,7 @@ pub(super) const PEERS: [Peer; 7] = [
         start: |place| Ok(with_port_and_certificate(place, vec!["node".to_owned(), installed(place, "fanout.mjs")])),
         speech: Some(BARE),
         is_child_measured: false,
+        runs: 1,
     },
     Peer {
         name: "centrifuge",
@@ -130,9 +151,11 @@ pub(super) const PEERS: [Peer; 7] = [
             subscribe: "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"topic\"}}",
             ready: r#""subscribe":{"#,
             heartbeat: ("{}", "{}"),
+            ask: ("", ""),
             ..BARE
         }),
         is_child_measured: false,
+        runs: 1,
     },
     Peer {
         name: "nats",
@@ -151,8 +174,11 @@ pub(super) const PEERS: [Peer; 7] = [
             subscribe: "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB topic 1\r\nPING\r\n",
             ready: "PONG",
             heartbeat: ("PING\r\n", "PONG\r\n"),
+            ask: ("PING\r\n", "PONG"),
+            ..BARE
         }),
         is_child_measured: false,
+        runs: 1,
     },
     Peer {
         name: "nchan",
@@ -169,8 +195,35 @@ pub(super) const PEERS: [Peer; 7] = [
             let config = fill(place, "nginx.conf", &values)?;
             Ok(vec!["nginx".to_owned(), "-c".to_owned(), config, "-p".to_owned(), place.folder.display().to_string()])
         },
-        speech: Some(Speech { subscribe: "", ready: "", ..BARE }),
+        speech: Some(Speech { subscribe: "", ready: "", ask: ("", ""), ..BARE }),
         is_child_measured: true,
+        runs: 1,
+    },
+    Peer {
+        name: "sockudo",
+        title: "Sockudo (Rust)",
+        start: |place| {
+            let files = |own: &Certificate| format!("{{ enabled = true, cert_path = {:?}, key_path = {:?} }}", own.chain, own.key);
+            let tls = place.certificate.map_or("{ enabled = false }".to_owned(), files);
+            let config = fill(place, "sockudo.toml", &[("PORT", place.public.to_string()), ("TLS", tls)])?;
+            // By default it logs every connection.
+            let words = ["env", "RUST_LOG=warn", &installed(place, "bin/sockudo"), "--config", &config];
+            Ok(words.map(str::to_owned).to_vec())
+        },
+        speech: Some(Speech {
+            url: "ws://127.0.0.1:WS/app/bench?protocol=7",
+            api: "pusher://bench:secret@127.0.0.1:WS/apps/bench/events",
+            welcome: "pusher:connection_established",
+            subscribe: r#"{"event":"pusher:subscribe","data":{"channel":"topic"}}"#,
+            ready: "pusher_internal:subscription_succeeded",
+            heartbeat: (r#"{"event":"pusher:ping"}"#, r#"{"event":"pusher:pong","data":{}}"#),
+            ask: (r#"{"event":"pusher:ping","data":{}}"#, "pusher:pong"),
+            // Data is text in this protocol: the same JSON, but within a string.
+            body: r#"{"name":"message","channel":"topic","data":"{\"t\":{t},\"p\":\"{pad}\"}"}"#,
+            mark: r#"\"t\":"#,
+        }),
+        is_child_measured: false,
+        runs: 1,
     },
 ];
 
@@ -179,6 +232,11 @@ impl Peer {
     pub(super) fn load_arguments(&self) -> Vec<&'static str> {
         let own = || vec!["--url", "ws://127.0.0.1:WS/ws", "--api", "http://127.0.0.1:API/v1/publish"];
         self.speech.as_ref().map_or_else(own, Speech::arguments)
+    }
+
+    /// Whether it answers a client that asks whether it is there.
+    pub(super) fn answers(&self) -> bool {
+        self.speech.as_ref().is_none_or(|speech| !speech.ask.0.is_empty())
     }
 }
 
@@ -207,7 +265,7 @@ fn write(place: Place<'_>, name: &str, text: &str) -> Result<String, String> {
     Ok(path.display().to_string())
 }
 
-/// The release binary with the defaults of production but for the limits per address and per user.
+/// The release binary with the defaults of production but for the limits per address and per user, and of what a client may say.
 fn tidegate(place: Place<'_>) -> Result<Vec<String>, String> {
     let tls = |own: &Certificate| format!("tls = {{ cert = \"file:{}\", key = \"file:{}\" }}", own.chain, own.key);
     let config = format!(
@@ -222,6 +280,7 @@ anonymous = {{ subscribe = ["bench:**"], publish = [] }}
 [limits]
 per_address = 100000
 per_user = 100000
+rate = {{ per_second = 1000000, burst = 1000000 }}
 [log]
 level = "warn"
 [broker]

@@ -14,10 +14,40 @@ pub(super) fn file(root: &Path, peer: &str, measure: &str) -> PathBuf {
     root.join("target/bench").join(peer).join(format!("{measure}.jsonl"))
 }
 
+/// Why the last try failed, if it did.
+fn failure(root: &Path, peer: &str, measure: &str) -> PathBuf {
+    file(root, peer, measure).with_extension("failed")
+}
+
+/// How many runs of a measure are kept.
+pub(super) fn kept(root: &Path, peer: &str, measure: &str) -> usize {
+    fs::read_to_string(file(root, peer, measure)).map_or(0, |text| text.lines().count())
+}
+
+/// Throws away what is kept of a measure.
+pub(super) fn forget(root: &Path, peer: &str, measure: &str) {
+    drop(fs::remove_file(file(root, peer, measure)));
+    drop(fs::remove_file(failure(root, peer, measure)));
+}
+
+/// Keeps why the last try failed, or that it did not.
+pub(super) fn note(root: &Path, peer: &str, measure: &str, error: Option<&str>) -> Result<(), String> {
+    let path = failure(root, peer, measure);
+    match error {
+        Some(error) => fs::write(&path, error).map_err(|e| format!("{}: {e}", path.display())),
+        None => {
+            drop(fs::remove_file(path));
+            Ok(())
+        }
+    }
+}
+
 /// The medians of everything that was measured.
 pub(super) struct Results {
     /// By peer and measure.
     figures: BTreeMap<(&'static str, &'static str), Map<String, Value>>,
+    /// Why the last try failed, by peer and measure.
+    failures: BTreeMap<(&'static str, &'static str), String>,
     /// What each peer calls itself.
     versions: BTreeMap<&'static str, String>,
     machine: String,
@@ -28,9 +58,12 @@ pub(super) struct Results {
 /// # Errors
 /// Nothing was measured yet, or a file is not what `bench` writes.
 pub(super) fn read(root: &Path) -> Result<Results, String> {
-    let mut figures = BTreeMap::new();
+    let (mut figures, mut failures) = (BTreeMap::new(), BTreeMap::new());
     for peer in &PEERS {
         for measure in &MEASURES {
+            if let Ok(reason) = fs::read_to_string(failure(root, peer.name, measure.id)) {
+                failures.insert((peer.name, measure.id), reason);
+            }
             let Ok(text) = fs::read_to_string(file(root, peer.name, measure.id)) else { continue };
             let runs: Result<Vec<Map<String, Value>>, _> = text.lines().map(serde_json::from_str).collect();
             let runs = runs.map_err(|e| format!("{}, {}: {e}", peer.name, measure.id))?;
@@ -43,7 +76,7 @@ pub(super) fn read(root: &Path) -> Result<Results, String> {
     let version =
         |name: &str| fs::read_to_string(root.join("target/peers").join(name).join("version")).ok().map(|text| text.trim().to_owned());
     let versions = PEERS.iter().filter_map(|peer| Some((peer.name, version(peer.name)?))).collect();
-    Ok(Results { figures, versions, machine: machine() })
+    Ok(Results { figures, failures, versions, machine: machine() })
 }
 
 impl Results {
@@ -55,6 +88,11 @@ impl Results {
     /// How often it was measured.
     pub(super) fn runs(&self, peer: &str, measure: &str) -> u64 {
         self.figure(peer, measure, "runs").map_or(0, |runs| runs as u64)
+    }
+
+    /// Why the last try failed, if it did.
+    pub(super) fn failure(&self, peer: &'static str, measure: &'static str) -> Option<&str> {
+        self.failures.get(&(peer, measure)).map(String::as_str)
     }
 
     /// What a peer calls itself.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::SERVER_CORE;
 use super::peers::{Certificate, Peer, Place};
 
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -23,14 +22,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(root: &Path, peer: &'static Peer, installed: &Path, over_tls: bool) -> Result<Self, String> {
+    pub(super) fn start(root: &Path, peer: &'static Peer, installed: &Path, core: &str, over_tls: bool) -> Result<Self, String> {
         let (public, internal) = (free_port()?, free_port()?);
         let folder = root.join(format!("target/bench/run-{public}"));
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let certificate = over_tls.then(|| Certificate::find(root));
         let words = (peer.start)(Place { root, installed, folder: &folder, public, internal, certificate: certificate.as_ref() })?;
         let mut command = Command::new("taskset");
-        command.args(["-c", SERVER_CORE]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["-c", core]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;
         let mut server = Self { child, peer, public, internal, certificate, folder };
         server.wait()?;
