@@ -100,17 +100,23 @@ macro_rules! channels {
 }
 
 /// The set, in the order in which it runs.
-pub(super) const MEASURES: [Measure; 30] = [
+pub(super) const MEASURES: [Measure; 32] = [
     floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
-    floor!("floor-10000", "ready frames to 10,000 sockets, one a write", ["--sockets", "10000"] slow),
-    floor!("floor-19000", "ready frames to 19,000 sockets, one a write", ["--sockets", "19000"] slow),
-    floor!("floor-1000-1k", "ready frames of 1,028 bytes to 1,000 sockets", ["--sockets", "1000", "--frame-bytes", "1028"]),
+    floor!("floor-1000-round", "the same to 1,000 sockets in rounds: the next when all have the last", ["--sockets", "1000", "--in-rounds"]),
+    floor!("floor-5000-round", "the same to 5,000 sockets in rounds", ["--sockets", "5000", "--in-rounds"]),
+    floor!("floor-10000-round", "the same to 10,000 sockets in rounds", ["--sockets", "10000", "--in-rounds"] slow),
+    floor!("floor-19000-round", "the same to 19,000 sockets in rounds", ["--sockets", "19000", "--in-rounds"] slow),
+    floor!(
+        "floor-1000-1k-round",
+        "ready frames of 1,028 bytes to 1,000 sockets in rounds",
+        ["--sockets", "1000", "--frame-bytes", "1028", "--in-rounds"]
+    ),
     fanout!(
         "fanout-1000-one",
-        "128 B to 1,000 subscribers, one message on its way",
-        Some("floor-1000"),
+        "128 B to 1,000 subscribers, the next message when all have the last",
+        Some("floor-1000-round"),
         ["--subscribers", "1000", "--on-the-way", "1"]
     ),
     fanout!(
@@ -127,20 +133,20 @@ pub(super) const MEASURES: [Measure; 30] = [
     ),
     fanout!(
         "fanout-5000-one",
-        "128 B to 5,000 subscribers, one message on its way",
-        Some("floor-5000"),
+        "128 B to 5,000 subscribers, the next message when all have the last",
+        Some("floor-5000-round"),
         ["--subscribers", "5000", "--on-the-way", "1"]
     ),
     fanout!(
         "fanout-10000-one",
-        "128 B to 10,000 subscribers, one message on its way",
-        Some("floor-10000"),
+        "128 B to 10,000 subscribers, the next message when all have the last",
+        Some("floor-10000-round"),
         ["--subscribers", "10000", "--on-the-way", "1"] slow
     ),
     fanout!(
         "fanout-19000-one",
-        "128 B to 19,000 subscribers, one message on its way",
-        Some("floor-19000"),
+        "128 B to 19,000 subscribers, the next message when all have the last",
+        Some("floor-19000-round"),
         ["--subscribers", "19000", "--on-the-way", "1"] slow
     ),
     channels!("channels-1", "1", "10,000 subscribers of one channel, a message each"),
@@ -149,8 +155,8 @@ pub(super) const MEASURES: [Measure; 30] = [
     channels!("channels-10000", "10000", "10,000 subscribers of 10,000 channels, a message each"),
     fanout!(
         "fanout-1000-one-1k",
-        "1 KiB to 1,000 subscribers, one message on its way",
-        Some("floor-1000-1k"),
+        "1 KiB to 1,000 subscribers, the next message when all have the last",
+        Some("floor-1000-1k-round"),
         ["--subscribers", "1000", "--on-the-way", "1", "--pad", "1001"]
     ),
     latency(

@@ -8,10 +8,10 @@ use super::table::shown;
 
 /// Subscribers, with the measure of the fan-out and that of the floor.
 const SUBSCRIBERS: [(&str, &str, &str); 4] = [
-    ("1,000", "fanout-1000-one", "floor-1000"),
-    ("5,000", "fanout-5000-one", "floor-5000"),
-    ("10,000", "fanout-10000-one", "floor-10000"),
-    ("19,000", "fanout-19000-one", "floor-19000"),
+    ("1,000", "fanout-1000-one", "floor-1000-round"),
+    ("5,000", "fanout-5000-one", "floor-5000-round"),
+    ("10,000", "fanout-10000-one", "floor-10000-round"),
+    ("19,000", "fanout-19000-one", "floor-19000-round"),
 ];
 
 /// Channels, with the measure.
