@@ -314,6 +314,16 @@ impl Port {
         self.lock().driver = Some(driver);
     }
 
+    /// Is at work; this would have woken it.
+    pub(crate) fn stay_awake(&self) -> Option<Waker> {
+        self.lock().driver.take()
+    }
+
+    /// Has a socket that others may write to while the driver sleeps.
+    pub(crate) fn open(&self, stream: tokio::net::TcpStream) {
+        self.lock().direct.open(Some(Arc::new(stream)));
+    }
+
     /// What is to be written next.
     pub(crate) fn next_transmit(&self, now: Moment) -> Option<tidegate_core::session::Transmit> {
         self.lock().session.poll_transmit(now)

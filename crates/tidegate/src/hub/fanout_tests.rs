@@ -1,13 +1,18 @@
-//! Fan-outs that are huge, or panic on their way: nobody is left out of what comes later, and nobody takes a hole for silence.
+//! Fan-outs that write and that queue, that are huge, or panic on their way: nobody is left out of what comes later, and nobody takes a
+//! hole for silence.
 
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tidegate_core::broker::Sink;
 use tidegate_core::message::ServerMessage;
 use tidegate_core::session::Transmit;
 use tidegate_core::{Body, ChannelKind, ChannelName, ChannelRule, Moment, Pattern, Publication};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
 use crate::connection::Port;
@@ -118,4 +123,94 @@ fn the_next_are_woken_when_the_last_have_written() {
     let longest = room.runtime.block_on(drivers).unwrap();
     assert!((61..1024 + 64).contains(&longest), "{longest} in the queue"); // every 64th is looked at
     assert!(room.ports.iter().all(|port| written(port) == ["1"]));
+}
+
+/// A room whose subscribers have sockets and sleep, and the other ends.
+struct Connected {
+    channel: ChannelName,
+    room: Room,
+    /// Drivers that were woken.
+    woken: Arc<Mutex<Vec<usize>>>,
+    far: Vec<TcpStream>,
+    _sockets: Runtime,
+}
+
+impl Connected {
+    fn new(subscribers: u16) -> Self {
+        let (channel, room) = room(subscribers);
+        let sockets = Builder::new_multi_thread().worker_threads(1).enable_io().build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let woken: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let connect = |(number, port): (usize, &Arc<Port>)| {
+            let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (near, _) = listener.accept().unwrap();
+            [&far, &near].iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+            let near = sockets.block_on(async {
+                let near = tokio::net::TcpStream::from_std(near).unwrap();
+                near.writable().await.unwrap();
+                near
+            });
+            port.open(near);
+            port.sleep(Waker::from(Arc::new(Queued { number, queue: Arc::clone(&woken) })));
+            far
+        };
+        let far = room.ports.iter().enumerate().map(connect).collect();
+        Self { channel, room, woken, far, _sockets: sockets }
+    }
+
+    /// Which of the sockets hold this message and no other.
+    fn reached(&mut self, data: &str) -> Vec<usize> {
+        let holds = |far: &mut TcpStream| {
+            let mut buffer = [0; 1024];
+            match far.read(&mut buffer) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    text.matches("\"type\":\"message\"").count() == 1 && text.contains(&format!("\"data\":{data}"))
+                }
+                Err(e) => {
+                    assert_eq!(e.kind(), ErrorKind::WouldBlock);
+                    false
+                }
+            }
+        };
+        (0..self.far.len()).filter(|number| holds(&mut self.far[*number])).collect()
+    }
+}
+
+#[test]
+fn a_message_alone_is_written_to_a_crowd_at_rest_and_wakes_nobody() {
+    let mut crowd = Connected::new(200);
+    crowd.room.publish(&message(&crowd.channel, "1"));
+    assert_eq!(crowd.reached("1"), (0..200).collect::<Vec<_>>());
+    assert!(crowd.woken.lock().is_empty());
+}
+
+#[test]
+fn what_comes_while_drivers_write_is_queued_to_share_a_write() {
+    let mut crowd = Connected::new(200);
+    let awake: Vec<Waker> = crowd.room.ports[100..].iter().filter_map(|port| port.stay_awake()).collect();
+    crowd.room.publish(&message(&crowd.channel, "1"));
+    assert_eq!(awake.len(), 100);
+    assert!(crowd.reached("1").is_empty());
+    assert_eq!(*crowd.woken.lock(), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_message_that_comes_during_the_writes_is_joined_by_the_rest() {
+    let mut crowd = Connected::new(200);
+    let (fanout, second) = (Arc::clone(&crowd.room.fanout), message(&crowd.channel, "2"));
+    crowd.room.fanout.deliver(&message(&crowd.channel, "1"));
+    crowd.room.runtime.block_on(async move {
+        while fanout.registry.has_pending(&second.channel) {
+            yield_now().await;
+        }
+        // The first is taken, and written to 128.
+        fanout.deliver(&second);
+        fanout.keep_pace(&second.channel, true).await;
+    });
+    assert_eq!(crowd.reached("1"), (0..128).collect::<Vec<_>>());
+    for (number, port) in crowd.room.ports.iter().enumerate() {
+        let expected: &[&str] = if number < 128 { &["2"] } else { &["1", "2"] };
+        assert_eq!(written(port), expected, "subscriber {number}");
+    }
 }
