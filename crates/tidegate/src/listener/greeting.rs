@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{head, options};
-use crate::connection::{Prefixed, Socket};
+use crate::connection::{Driver, Prefixed, Socket};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::settings::UpgradeSettings;
@@ -41,45 +41,57 @@ pub(crate) struct Direct {
 }
 
 impl Greeter {
-    /// Greets within the one deadline that everything before the 101 has.
-    pub(super) async fn greet(&self, stream: TcpStream, peer: SocketAddr) {
+    /// Greets within the one deadline that everything before the 101 has. Gives the driver of what has become a connection.
+    pub(super) async fn greet(&self, stream: TcpStream, peer: SocketAddr) -> Option<Driver> {
         self.metrics.handshakes_open.inc();
-        if tokio::time::timeout(self.bounds.deadline, self.take_in(stream, peer)).await.is_err() {
+        let greeted = tokio::time::timeout(self.bounds.deadline, self.take_in(stream, peer)).await;
+        if greeted.is_err() {
             self.metrics.handshake_timeout.inc();
         }
         self.metrics.handshakes_open.dec();
+        greeted.ok().flatten()
     }
 
-    async fn take_in(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn take_in(&self, stream: TcpStream, peer: SocketAddr) -> Option<Driver> {
         if let Err(error) = options::prepare_accepted(&stream) {
             tracing::debug!(%error, "socket options refused");
-            return;
+            return None;
         }
         let socket = match &self.tls {
             None => Socket::Plain(stream),
             Some(tls) => match Box::pin(tls.acceptor().accept(stream)).await {
                 Ok(stream) => Socket::Tls(Box::new(stream)),
-                Err(error) => return tracing::debug!(%error, "TLS handshake failed"),
+                Err(error) => {
+                    tracing::debug!(%error, "TLS handshake failed");
+                    return None;
+                }
             },
         };
         match &self.direct {
             Some(direct) => self.glance(direct, socket, peer).await,
-            None => Box::pin(self.serve_app(Prefixed::new(Bytes::new(), socket), peer)).await,
+            None => {
+                Box::pin(self.serve_app(Prefixed::new(Bytes::new(), socket), peer)).await;
+                None
+            }
         }
     }
 
     /// Looks at what comes first: most often that is a whole upgrade request, and then there is nothing for an HTTP server to do.
-    async fn glance(&self, direct: &Direct, mut socket: Socket, peer: SocketAddr) {
-        let first = match socket.first_bytes().await {
-            Ok(first) if first.is_empty() => return,
-            Ok(first) => first,
-            Err(error) => return tracing::debug!(%error, "no request"),
-        };
+    async fn glance(&self, direct: &Direct, mut socket: Socket, peer: SocketAddr) -> Option<Driver> {
+        let first = socket.first_bytes().await.inspect_err(|error| tracing::debug!(%error, "no request")).ok()?;
+        if first.is_empty() {
+            return None;
+        }
         let Some((parts, rest)) = head::upgrade_on(&direct.path, &first, self.bounds.fields) else {
-            return Box::pin(self.serve_app(Prefixed::new(first, socket), peer)).await;
+            Box::pin(self.serve_app(Prefixed::new(first, socket), peer)).await;
+            return None;
         };
-        if let Err((socket, refusal)) = upgrade::answer_directly(&direct.hub, peer.ip(), &parts, socket, rest).await {
-            Box::pin(self.refuse(Prefixed::new(first, socket), refusal)).await;
+        match upgrade::answer_directly(&direct.hub, peer.ip(), &parts, socket, rest).await {
+            Ok(driver) => Some(driver),
+            Err((socket, refusal)) => {
+                Box::pin(self.refuse(Prefixed::new(first, socket), refusal)).await;
+                None
+            }
         }
     }
 
