@@ -77,11 +77,7 @@ impl Listener {
                 Ok((stream, peer)) => {
                     pause = MIN_PAUSE;
                     let greeter = Arc::clone(&greeter);
-                    tokio::spawn(Connected::Greeting(Box::pin(async move {
-                        let driver = greeter.greet(stream, peer).await;
-                        drop(place);
-                        driver
-                    })));
+                    tokio::spawn(Connected::Greeting(Box::pin(greeter.greet(stream, peer, place))));
                 }
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => {
