@@ -21,6 +21,10 @@ use crate::reload::{self, Running};
 use crate::signals::Departure;
 use crate::{dev, page};
 
+/// Sockets of which the runtime hears at once: it wakes the tasks of all of them, and everybody else's turn comes after theirs. With its
+/// own 1,024, whoever is served while 10,000 connections are cut waits for that many ends.
+const EVENTS_IN_A_ROW: usize = 128;
+
 /// What it is run for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -64,7 +68,7 @@ pub(crate) fn run(loaded: Loaded, purpose: Purpose, environment: &Environment) -
     if purpose != Purpose::Dev {
         loaded.risks.iter().for_each(|risk| tracing::warn!("{risk}"));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_io_events_per_tick(EVENTS_IN_A_ROW).enable_all().build()?;
     let drained = runtime.block_on(async {
         let gateway = Gateway::start(loaded.config, purpose, filter).await?;
         gateway.until_drained().await

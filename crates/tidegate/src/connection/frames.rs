@@ -19,6 +19,9 @@ const COPIED_BYTES: usize = 1024;
 /// What a message of the protocol that is not a publication is taken to weigh before it is encoded.
 const MESSAGE_ESTIMATE: usize = 256;
 
+/// What such a message is encoded into: `welcome`, which everybody gets, is the longest usual one and need not grow it.
+const MESSAGE_BYTES: usize = 512;
+
 /// One connection's way of speaking.
 pub(crate) struct Codec {
     decoder: Decoder,
@@ -151,7 +154,7 @@ impl Codec {
                 out.push(compressed.unwrap_or_else(|| plain.clone()));
             }
             Transmit::Message(message) => {
-                let mut payload = Vec::with_capacity(MESSAGE_ESTIMATE);
+                let mut payload = Vec::with_capacity(MESSAGE_BYTES);
                 json::encode_server(&message, &mut payload);
                 out.push(self.compressed(OpCode::Text, &payload).unwrap_or_else(|| whole(OpCode::Text, &payload)));
             }

@@ -19,10 +19,17 @@ const IN_A_ROW: usize = 16;
 /// Within this time as many are taken apart on the spot, and only more of them wait: who comes and goes as usual costs no detour.
 const WINDOW: Duration = Duration::from_millis(1);
 
-/// The task of a connection: its driver, until that has ended.
-pub(crate) struct Connected {
-    driver: Option<Driver>,
+/// The task of a socket, from its first byte to its end: greeted, and driven if it became a connection. One task for both, since another
+/// is an allocation, a place in the runtime's list and a turn of its own, which count where very many come and go.
+pub(crate) enum Connected {
+    /// What the socket needs before its 101, in a box of its own that is given back then.
+    Greeting(Greeting),
+    Driven(Driver),
+    Over,
 }
+
+/// What is done about a socket until it is a connection, or none.
+pub(crate) type Greeting = Pin<Box<dyn Future<Output = Option<Driver>> + Send>>;
 
 /// Where drivers wait that have ended. There are no more of them than there were connections.
 #[derive(Default)]
@@ -40,19 +47,17 @@ struct State {
     ended: usize,
 }
 
-impl Connected {
-    pub(crate) const fn new(driver: Driver) -> Self {
-        Self { driver: Some(driver) }
-    }
-}
-
 impl Future for Connected {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
+        if let Self::Greeting(greeting) = &mut *self {
+            let driver = ready!(greeting.as_mut().poll(cx));
+            *self = driver.map_or(Self::Over, Self::Driven);
+        }
+        let Self::Driven(driver) = &mut *self else { return Poll::Ready(()) };
         ready!(Pin::new(driver).poll(cx));
-        if let Some(driver) = self.driver.take() {
+        if let Self::Driven(driver) = std::mem::replace(&mut *self, Self::Over) {
             let outside = Arc::clone(driver.outside());
             outside.teardown().take(driver, outside.clock().now());
         }

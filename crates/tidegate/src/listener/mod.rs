@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::Semaphore;
 
 use self::greeting::Greeter;
+use crate::connection::Connected;
 use crate::metrics::Metrics;
 use crate::settings::UpgradeSettings;
 use crate::tls::Tls;
@@ -76,10 +77,7 @@ impl Listener {
                 Ok((stream, peer)) => {
                     pause = MIN_PAUSE;
                     let greeter = Arc::clone(&greeter);
-                    tokio::spawn(async move {
-                        greeter.greet(stream, peer).await;
-                        drop(place);
-                    });
+                    tokio::spawn(Connected::Greeting(Box::pin(greeter.greet(stream, peer, place))));
                 }
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => {

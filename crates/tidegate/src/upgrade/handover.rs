@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::{Opened, Passed, open};
-use crate::connection::{Foreign, Prefixed, Socket};
+use crate::connection::{Connected, Foreign, Prefixed, Socket};
 use crate::hub::Hub;
 
 /// Waits for the server to let go of the socket. A task of its own, so that what HTTP needed is freed before the session begins.
@@ -19,7 +19,8 @@ pub(super) async fn open_when_upgraded(hub: Arc<Hub>, passed: Passed, on_upgrade
     match tokio::time::timeout(deadline, on_upgrade).await {
         Ok(Ok(upgraded)) => {
             let (socket, already_read) = take_socket(upgraded);
-            open(&hub, passed, Opened { socket, already_read, unsaid: None });
+            let driver = open(&hub, passed, Opened { socket, already_read, unsaid: None });
+            tokio::spawn(Connected::Driven(driver));
         }
         Ok(Err(error)) => tracing::debug!(%error, "the socket was not handed over"),
         Err(_) => tracing::debug!("the socket was not handed over in time"),

@@ -18,7 +18,7 @@ use tidegate_core::{ConnectionId, Identity};
 
 use crate::admission::Place;
 use crate::auth::{Admitted, Denied, UpgradeRequest};
-use crate::connection::{Codec, Connected, Driver, Facts, Hints, Outside, Port, RawSocket, Socket, Start};
+use crate::connection::{Codec, Driver, Facts, Hints, Outside, Port, RawSocket, Socket, Start};
 use crate::drain::{Phase, departure};
 use crate::hub::Hub;
 
@@ -58,20 +58,17 @@ pub(crate) async fn answer(hub: Arc<Hub>, raw: Option<ServeRaw>, mut request: Re
     }
 }
 
-/// Answers a request of the Tidegate protocol for which no HTTP server is needed: either the connection has begun, its 101 before
-/// everything else it says, or the socket comes back with the refusal that it is owed.
+/// Answers a request of the Tidegate protocol for which no HTTP server is needed: either the connection is open, to be driven, its 101
+/// before everything else it says, or the socket comes back with the refusal that it is owed.
 pub(crate) async fn answer_directly(
     hub: &Arc<Hub>,
     peer: IpAddr,
     parts: &Parts,
     socket: Socket,
     already_read: Bytes,
-) -> Result<(), (Socket, Refusal)> {
+) -> Result<Driver, (Socket, Refusal)> {
     match examine(hub, None, Some(peer), parts).await {
-        Ok((passed, switching)) => {
-            open(hub, passed, Opened { socket, already_read, unsaid: Some(switching.head()) });
-            Ok(())
-        }
+        Ok((passed, switching)) => Ok(open(hub, passed, Opened { socket, already_read, unsaid: Some(switching.head()) })),
         Err(refusal) => Err((socket, refusal)),
     }
 }
@@ -144,7 +141,8 @@ struct Opened {
     unsaid: Option<Bytes>,
 }
 
-fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) {
+/// Makes it a connection: everybody can reach it, and its driver is to be polled from now on.
+fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) -> Driver {
     let Opened { socket, already_read, unsaid } = opened;
     let Passed { id, address, place, identity, hints, codec, raw } = passed;
     let now = hub.clock.now();
@@ -162,8 +160,8 @@ fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) {
     }
     let outside: Arc<dyn Outside> = Arc::clone(hub) as _;
     let driver = Driver::new(Start { socket, port: Arc::clone(&port), outside, codec, already_read, unsaid });
-    tokio::spawn(Connected::new(driver));
     if let Some(serve) = raw {
         serve(RawSocket::new(port, hub.clock, Arc::clone(&hub.budget)));
     }
+    driver
 }

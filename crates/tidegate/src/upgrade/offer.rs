@@ -1,7 +1,10 @@
 //! What a request offers, read strictly: method, version, key, origin, subprotocol (RFC 6455, 4.2.1).
 
-use http::header::{ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, USER_AGENT, VIA};
-use http::{HeaderMap, Version, request::Parts};
+use http::header::{
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+    VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header::GetAll, request::Parts};
 use tidegate_ws::{Fields, RequestError, accept_key, check_request};
 
 use super::Refusal;
@@ -46,6 +49,8 @@ impl Offer {
     }
 }
 
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// What is offered for extensions, line by line.
 pub(crate) fn extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|line| line.to_str().ok())
@@ -54,7 +59,7 @@ pub(crate) fn extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 /// What the headers give away about the path.
 pub(crate) fn hints(headers: &HeaderMap) -> Hints {
     let via = headers.contains_key(VIA);
-    let forwarded = headers.contains_key("x-forwarded-for");
+    let forwarded = headers.contains_key(&FORWARDED_FOR);
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_');
     let agent = agent.split(' ').next().unwrap_or_default().bytes().filter(is_plain).take(AGENT_CHARS).collect();
@@ -66,7 +71,20 @@ struct Headers<'a>(&'a HeaderMap);
 
 impl Fields for Headers<'_> {
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0.get_all(name).iter().map(|value| value.as_bytes())
+        self.all(name).iter().map(|value| value.as_bytes())
+    }
+}
+
+impl<'a> Headers<'a> {
+    /// Names that each handshake asks for need not be read as names each time.
+    fn all(&self, name: &str) -> GetAll<'a, HeaderValue> {
+        match name {
+            "upgrade" => self.0.get_all(UPGRADE),
+            "connection" => self.0.get_all(CONNECTION),
+            "sec-websocket-version" => self.0.get_all(SEC_WEBSOCKET_VERSION),
+            "sec-websocket-key" => self.0.get_all(SEC_WEBSOCKET_KEY),
+            other => self.0.get_all(other),
+        }
     }
 }
 

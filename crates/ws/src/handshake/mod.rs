@@ -25,7 +25,7 @@ pub fn client_key(nonce: [u8; 16]) -> String {
 
 /// Whether a `Sec-WebSocket-Key` is 16 bytes in base64 (4.2.1, point 5).
 pub fn is_valid_key(key: &str) -> bool {
-    key.len() == 24 && STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
+    key.len() == 24 && STANDARD.decode_slice(key, &mut [0; 18]).is_ok_and(|length| length == 16)
 }
 
 /// The value of `Sec-WebSocket-Accept` that answers this key (4.2.2, point 5.4).
