@@ -105,8 +105,8 @@ impl Publisher {
             Run::Of(rule, publishes) => (rule, publishes),
         };
         name(&mut publishes);
-        let mut channels: Vec<ChannelName> = publishes.iter().map(|publish| publish.channel.clone()).collect();
-        channels.dedup();
+        let channels: Vec<ChannelName> =
+            publishes.chunk_by(|one, next| one.channel == next.channel).map(|neighbours| neighbours[0].channel.clone()).collect();
         let outcomes = self.broker.publish_all(sequence, rule, publishes).await;
         let (new, repeated) = outcomes.iter().flatten().fold((0, 0), |(new, repeated), published| match published.duplicate {
             true => (new, repeated + 1),
@@ -149,7 +149,15 @@ fn runs(session: &SessionSettings, publishes: Vec<Publish>) -> Vec<Run<'_>> {
     let mut runs = Vec::with_capacity(1);
     let total = publishes.len();
     for publish in publishes {
-        match (check(session, &publish), runs.last_mut()) {
+        let neighbour = match runs.last() {
+            Some(Run::Of(rule, run)) if run.last().is_some_and(|last| last.channel == publish.channel) => Some(*rule),
+            _ => None,
+        };
+        let checked = match neighbour {
+            Some(rule) => check_size(session, &publish).map(|()| rule),
+            None => check(session, &publish),
+        };
+        match (checked, runs.last_mut()) {
             (Ok(rule), Some(Run::Of(last, run))) if std::ptr::eq(rule, *last) => run.push(publish),
             (Ok(rule), _) => {
                 let mut run = Vec::with_capacity(if runs.is_empty() { total } else { 1 });
@@ -165,10 +173,15 @@ fn runs(session: &SessionSettings, publishes: Vec<Publish>) -> Vec<Run<'_>> {
 /// The rule of the channel, if the message is no larger than one may be.
 fn check<'a>(session: &'a SessionSettings, publish: &Publish) -> Result<&'a ChannelRule, PublishError> {
     let rule = session.rule(&publish.channel).ok_or_else(|| PublishError::UnknownChannel(publish.channel.clone()))?;
+    check_size(session, publish)?;
+    Ok(rule)
+}
+
+const fn check_size(session: &SessionSettings, publish: &Publish) -> Result<(), PublishError> {
     let limit = session.limits.message_bytes;
     match &publish.body {
         Body::Data(data) if data.len() > limit => Err(PublishError::TooLarge { bytes: data.len(), limit }),
-        Body::Data(_) | Body::Deleted => Ok(rule),
+        Body::Data(_) | Body::Deleted => Ok(()),
     }
 }
 

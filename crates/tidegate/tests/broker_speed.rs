@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 const DATA: usize = 256;
 /// What the broker's record of one message has besides: header, name.
 const RECORD: usize = DATA + 8 + 52;
+/// Of the bare log's publishes a second, in each run: 0.7 to 1.3 were seen, and the disk's mood is in both.
+const AT_LEAST: f64 = 0.6;
 /// One of them, then the other, for so long each.
 const SLICE: Duration = Duration::from_millis(300);
 const SLICES: usize = 10;
@@ -193,18 +195,20 @@ async fn speed_beside_a_bare_file() {
         bare_log.close();
         let stats = broker.stats();
         let batches = stats.batches.load(Ordering::Relaxed).max(1);
+        let part = speed.per_second() / bare_speed.per_second();
         println!(
             "fsync {in_flight:>6} in flight: {:>9.0}/s {:>9.0} per CPU second; bare log {:>9.0}/s: {:.2}; loop {:>9.0}/s: {:.2}; \
              {} a batch, sync {} µs",
             speed.per_second(),
             speed.per_cpu_second(),
             bare_speed.per_second(),
-            speed.per_second() / bare_speed.per_second(),
+            part,
             raw.per_second(),
             speed.per_second() / raw.per_second(),
             stats.appends.load(Ordering::Relaxed) / batches,
             stats.sync_us_total.load(Ordering::Relaxed) / batches,
         );
+        assert!(part >= AT_LEAST, "{in_flight} in flight: {part:.2} of a bare log");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lines out of chunks as they come, each bounded: one that is too long is skipped, not kept.
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr;
 
 /// A line, or the fact that there was one that is too long.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Lines {
 
     /// The next whole line, without its end.
     pub(super) fn next(&mut self) -> Option<Line> {
-        let Some(end) = self.chunk.iter().position(|&byte| byte == b'\n') else {
+        let Some(end) = memchr(b'\n', &self.chunk) else {
             self.keep(self.chunk.len());
             return None;
         };

@@ -87,7 +87,9 @@ pub(super) fn parse(text: &[u8], before: Option<&ChannelName>) -> Result<Publish
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(Refusal::new(ErrorCode::BadRequest, "a message is a JSON object"));
     }
-    let wish: Wish<'_> = serde_json::from_slice(text).map_err(|error| Refusal::new(ErrorCode::BadRequest, error.to_string()))?;
+    let bad = |error: &dyn std::fmt::Display| Refusal::new(ErrorCode::BadRequest, error.to_string());
+    let text = simdutf8::basic::from_utf8(text).map_err(|error| bad(&error))?;
+    let wish: Wish<'_> = serde_json::from_str(text).map_err(|error| bad(&error))?;
     let channel = match before {
         Some(before) if before.as_str() == wish.channel => before.clone(),
         _ => ChannelName::new(&wish.channel).map_err(|error| Refusal::field("channel", error))?,

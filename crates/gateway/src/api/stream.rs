@@ -1,7 +1,6 @@
 //! NDJSON: lines are published as they arrive, in pieces of what has come, and answered one by one in their order.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,13 +8,13 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::poll_fn;
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use tidegate::broker::{Published, Sequence};
 use tidegate::message::Publish;
-use tidegate::{ChannelName, ErrorCode, Gate, PublishError, Publisher};
+use tidegate::{ChannelName, Epoch, ErrorCode, Gate, Position, PublishError, Publisher};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
@@ -69,6 +68,7 @@ pub(super) fn answer(gate: Gate, body: Body) -> Response {
         flying: VecDeque::new(),
         flying_bytes: 0,
         patience: Patience::new(BROKER_WITHIN),
+        receipts: Receipts::default(),
         taken: 0,
         answered: 0,
         ended: false,
@@ -95,6 +95,7 @@ struct Work {
     flying_bytes: usize,
     /// For the answer to the first of them.
     patience: Patience,
+    receipts: Receipts,
     /// Lines that were read.
     taken: usize,
     answered: usize,
@@ -232,67 +233,84 @@ impl Work {
 
     /// The answers that are due: of the first lines without one, as far as they are done.
     fn settle(&mut self, context: &mut Context<'_>) -> Bytes {
-        let mut answers = BytesMut::new();
+        let mut answers = Vec::new();
         while answers.len() < ANSWERS {
             let Some(outcome) = self.first_done(context) else { break };
             self.answered += 1;
             match outcome {
-                Ok(published) => receipt(&mut answers, published),
+                Ok(published) => self.receipts.write(&mut answers, published),
                 Err(refusal) => {
                     if refusal.may_pass() {
                         self.sequence.break_off();
                     }
                     let failed = Failed { line: self.answered, error: &refusal };
                     // A number and texts: there is nothing in it that can't be written.
-                    serde_json::to_writer((&mut answers).writer(), &failed).unwrap_or_default();
-                    answers.put_u8(b'\n');
+                    serde_json::to_writer(&mut answers, &failed).unwrap_or_default();
+                    answers.push(b'\n');
                 }
             }
         }
-        answers.freeze()
+        answers.into()
     }
 
     /// What became of the first line, if that is known or its time is over.
     fn first_done(&mut self, context: &mut Context<'_>) -> Option<Result<Published, Refusal>> {
         loop {
-            match self.flying.pop_front()? {
-                Flying::Refused(refusal) => return Some(Err(refusal)),
-                Flying::Done(mut outcomes) => {
-                    // An empty one goes.
-                    let Some(outcome) = outcomes.next() else { continue };
-                    self.flying.push_front(Flying::Done(outcomes));
-                    return Some(outcome.map_err(Refusal::from));
+            let first = self.flying.front_mut()?;
+            match first {
+                Flying::Done(outcomes) => {
+                    if let Some(outcome) = outcomes.next() {
+                        return Some(outcome.map_err(Refusal::from));
+                    }
                 }
-                Flying::Unanswered(0) => {}
                 Flying::Unanswered(lines) => {
-                    self.flying.push_front(Flying::Unanswered(lines - 1));
-                    return Some(Err(unanswered()));
+                    if let Some(left) = lines.checked_sub(1) {
+                        *lines = left;
+                        return Some(Err(unanswered()));
+                    }
                 }
-                Flying::UnderWay { mut publishing, lines, bytes, begun } => {
-                    let now = match publishing.as_mut().poll(context) {
+                Flying::Refused(_) => {}
+                Flying::UnderWay { publishing, lines, bytes, begun } => {
+                    let (lines, bytes) = (*lines, *bytes);
+                    *first = match publishing.as_mut().poll(context) {
                         Poll::Ready(outcomes) => Flying::Done(outcomes.into_iter()),
-                        Poll::Pending if self.patience.poll_over(context, begun).is_ready() => Flying::Unanswered(lines),
-                        Poll::Pending => {
-                            self.flying.push_front(Flying::UnderWay { publishing, lines, bytes, begun });
-                            return None;
-                        }
+                        Poll::Pending if self.patience.poll_over(context, *begun).is_ready() => Flying::Unanswered(lines),
+                        Poll::Pending => return None,
                     };
                     self.flying_bytes -= bytes;
-                    self.flying.push_front(now);
+                    continue;
                 }
+            }
+            if let Some(Flying::Refused(refusal)) = self.flying.pop_front() {
+                return Some(Err(refusal));
             }
         }
     }
 }
 
-/// Where it went; `epoch` and `offset` are null on `event` channels.
-fn receipt(answers: &mut BytesMut, Published { position, duplicate }: Published) {
-    // Writing to memory does not fail.
-    match position {
-        Some(position) => {
-            write!(answers, r#"{{"epoch":"{}","offset":{},"duplicate":{duplicate}}}"#, position.epoch, position.offset).unwrap_or_default()
+/// Writes where messages went. Neighbours share all but their offset.
+#[derive(Default)]
+struct Receipts {
+    epoch: Option<Epoch>,
+    /// Up to the offset.
+    beginning: Vec<u8>,
+}
+
+impl Receipts {
+    /// `epoch` and `offset` are null on `event` channels.
+    fn write(&mut self, answers: &mut Vec<u8>, Published { position, duplicate }: Published) {
+        match position {
+            Some(Position { epoch, offset }) => {
+                if self.epoch != Some(epoch) {
+                    (self.epoch, self.beginning) = (Some(epoch), format!(r#"{{"epoch":"{epoch}","offset":"#).into_bytes());
+                }
+                answers.extend_from_slice(&self.beginning);
+                // Writing a number to memory does not fail.
+                serde_json::to_writer(&mut *answers, &offset).unwrap_or_default();
+            }
+            None => answers.extend_from_slice(br#"{"epoch":null,"offset":null"#),
         }
-        None => write!(answers, r#"{{"epoch":null,"offset":null,"duplicate":{duplicate}}}"#).unwrap_or_default(),
+        let end: &[u8] = if duplicate { b",\"duplicate\":true}\n" } else { b",\"duplicate\":false}\n" };
+        answers.extend_from_slice(end);
     }
-    answers.put_u8(b'\n');
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::channel::Channel;
 use super::files::Place;
 use super::record::{Record, RecordKind};
-use super::request::Outcome;
+use super::request::{Outcome, Request};
 use super::shared::{Durable, Shared};
 use super::stats::EmbeddedStats;
 use super::terms::Terms;
@@ -53,8 +53,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn for_requests(requests: usize) -> Self {
-        Self { given: Vec::with_capacity(requests), records: 0, answers: Vec::with_capacity(requests) }
+    pub(super) fn for_requests(requests: &[Request]) -> Self {
+        let messages = requests.iter().map(|request| request.messages().len()).sum();
+        Self { given: Vec::with_capacity(messages), records: 0, answers: Vec::with_capacity(requests.len()) }
     }
 
     /// Answers as soon as it may.

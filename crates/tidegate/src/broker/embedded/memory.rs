@@ -71,8 +71,10 @@ impl Memory {
         book(&self.cache, before.cache, now.cache);
         book(&self.fixed, before.fixed, now.fixed);
         book(&self.ids, before.ids, now.ids);
-        // Wrapping: what is taken away is added as its complement.
-        self.disk.fetch_add(now.disk.wrapping_sub(before.disk), Ordering::Relaxed);
+        if now.disk != before.disk {
+            // Wrapping: what is taken away is added as its complement.
+            self.disk.fetch_add(now.disk.wrapping_sub(before.disk), Ordering::Relaxed);
+        }
     }
 
     fn costs(&self, state: &State) -> Charged {

@@ -1,7 +1,7 @@
 //! The embedded broker: one process's channels, in memory or with a log on disk that is synced before anything is acknowledged.
 //!
 //! ```text
-//! publish ── queue (bounded) ── writer: batch, write, fdatasync ── channel (index, newest messages) ── sink
+//! publish ── queue (bounded) ── two writers in turns: batch, write, fdatasync ── line ── channel (index, newest messages) ── sink
 //!                                  └─ cleaner: moves what is needed out of the oldest file ─┘
 //! history, snapshot ── channel: in memory? ── else read from the files, on a blocking thread
 //! ```
@@ -27,6 +27,7 @@ mod cleaner;
 mod dedup;
 mod files;
 mod groups;
+mod line;
 mod log;
 mod memory;
 mod queue;
@@ -43,6 +44,7 @@ mod store;
 mod sweep;
 mod table;
 mod terms;
+mod turns;
 mod view;
 mod writer;
 
@@ -68,7 +70,7 @@ use shared::Shared;
 pub use stats::EmbeddedStats;
 use sweep::Sweep;
 use terms::{Terms, check};
-use writer::Writer;
+use turns::Writers;
 
 /// Time between looks at what has become too old, without a log on disk.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -80,7 +82,7 @@ pub struct Embedded {
     files: Option<Arc<ArcSwap<Files>>>,
     blocks: Arc<Blocks>,
     reads: tokio::sync::Semaphore,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Reads from disk at once. More would only wait for the same disk, and each holds a page in memory.
@@ -102,7 +104,7 @@ impl Embedded {
             Durability::Memory => {
                 let shared = Arc::new(Shared::new(settings, stats, false));
                 shared.channels.begin(rand::random(), 0);
-                Self::start(shared, None, sweep_until_closed)
+                Self::start(shared, None, 1, sweep_until_closed)
             }
             Durability::Fsync => {
                 let path = settings.path.clone().ok_or(OpenError::NoPath)?;
@@ -114,7 +116,8 @@ impl Embedded {
                 shared.channels.begin(store.log, generation);
                 shared.found_all(now_ms);
                 let files = store.files.clone();
-                Self::start(shared, Some(files), |shared| Writer::new(shared, store).run())
+                let writers = Arc::new(Writers::new(shared.clone(), store));
+                Self::start(shared, Some(files), Writers::COUNT, move |_| writers.run())
             }
         }
     }
@@ -122,15 +125,20 @@ impl Embedded {
     fn start(
         shared: Arc<Shared>,
         files: Option<Arc<ArcSwap<Files>>>,
-        run: impl FnOnce(Arc<Shared>) + Send + 'static,
+        threads: usize,
+        run: impl Fn(&Shared) + Clone + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let closer = Closer(shared.clone());
-        let thread = thread::Builder::new()
-            .name("tidegate-log".into())
-            .spawn(move || run(closer.0.clone()))
-            .map_err(|error| OpenError::Io { path: "thread".into(), error })?;
         let blocks = Arc::new(Blocks::new(shared.settings.memory_bytes / BLOCKS_PART));
-        Ok(Self { shared, files, blocks, reads: tokio::sync::Semaphore::new(READS), thread: Mutex::new(Some(thread)) })
+        let broker = Self { shared, files, blocks, reads: tokio::sync::Semaphore::new(READS), threads: Mutex::default() };
+        for _ in 0..threads {
+            let (closer, run) = (Closer(broker.shared.clone()), run.clone());
+            let thread = thread::Builder::new()
+                .name("tidegate-log".into())
+                .spawn(move || run(&closer.0))
+                .map_err(|error| OpenError::Io { path: "thread".into(), error })?;
+            broker.threads.lock().push(thread);
+        }
+        Ok(broker)
     }
 
     /// What it has counted.
@@ -141,12 +149,11 @@ impl Embedded {
     /// Refuses further publishes, writes what waits, and closes the log. Blocks for about as long as the disk takes for one batch.
     pub fn close(&self) {
         self.shared.queue.close();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!("the log's thread had panicked");
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the log had panicked");
+            }
         }
     }
 
@@ -289,9 +296,9 @@ impl Drop for Closer {
     }
 }
 
-fn sweep_until_closed(shared: Arc<Shared>) {
+fn sweep_until_closed(shared: &Shared) {
     let mut sweep = Sweep::default();
     while shared.queue.take(&mut Vec::new(), SWEEP, Gather::default()) {
-        sweep.step(&shared);
+        sweep.step(shared);
     }
 }

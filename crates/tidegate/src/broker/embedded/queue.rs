@@ -31,6 +31,8 @@ struct Inner {
     purge_at: usize,
     /// The thread sleeps until so many wait.
     wanted: usize,
+    /// It is to look at something else, at once.
+    poked: bool,
 }
 
 impl std::fmt::Debug for Inner {
@@ -120,19 +122,26 @@ impl Queue {
         if !inner.requests.is_empty() {
             self.sleep(&mut inner, gather.messages, gather.at_most);
         }
+        inner.poked = false;
         inner.take_batch(taken, self.batch_bytes);
         !(self.is_closed() && taken.is_empty())
     }
 
     fn sleep(&self, inner: &mut MutexGuard<'_, Inner>, wanted: usize, at_most: Duration) {
         let until = Instant::now() + at_most;
-        while inner.messages < wanted && !self.is_closed() {
+        while inner.messages < wanted && !inner.poked && !self.is_closed() {
             inner.wanted = wanted;
             if self.wake.wait_until(inner, until).timed_out() {
                 break;
             }
         }
         inner.wanted = 0;
+    }
+
+    /// Ends the waiting for a batch, now or the next time.
+    pub(super) fn poke(&self) {
+        self.inner.lock().poked = true;
+        self.wake.notify_one();
     }
 
     /// Whether nothing waits.

@@ -1,11 +1,12 @@
 //! The bytes of the log: a segment is a header and batches, a batch is a header and records, a record is a message.
 //!
 //! All numbers are little endian. A batch is written with one write and synced before anything in it is acknowledged, so what a crash
-//! leaves of the last one is not needed and is cut off. Each record has a checksum of its own because pages are read record by record.
+//! leaves of the last one is not needed and is cut off; nor is one needed that was written while the one before it was still on its
+//! way to the disk, if that did not arrive. Each record has a checksum of its own because pages are read record by record.
 
 /// Size of a segment's header: magic, version, number, log, generation, checksum.
 pub(super) const SEGMENT_HEADER: usize = 36;
-/// Size of a batch's header: magic, sequence, bytes, records, checksum.
+/// Size of a batch's header: magic with a flag, sequence, bytes, records, checksum.
 pub(super) const BATCH_HEADER: usize = 24;
 /// Size of a record without its texts and data.
 const RECORD_FIXED: usize = 8 + RECORD_BODY;
@@ -14,7 +15,11 @@ const RECORD_BODY: usize = 44;
 pub(super) const RECORD_MAX: usize = 32 * 1024 * 1024;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"tidelog1";
-const BATCH_MAGIC: &[u8; 4] = b"tgB\x01";
+const BATCH_MAGIC: &[u8; 3] = b"tgB";
+/// The fourth byte of a batch that was begun when all before it had been synced.
+const ALONE: u8 = 1;
+/// The same while one was under way.
+const OVERLAPPING: u8 = 2;
 
 /// The first bytes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +56,10 @@ impl SegmentHeader {
 /// The first bytes of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BatchHeader {
-    /// Numbers rise by one from batch to batch. One that begins after a damaged place proves that the place had been synced.
+    /// Numbers rise by one from batch to batch.
     pub(super) sequence: u64,
+    /// It was written while the batch before it was not known to be synced.
+    pub(super) overlaps: bool,
     /// Bytes of its records.
     pub(super) bytes: u32,
     /// How many they are.
@@ -62,7 +69,8 @@ pub(super) struct BatchHeader {
 impl BatchHeader {
     pub(super) fn encode(&self) -> [u8; BATCH_HEADER] {
         let mut bytes = [0; BATCH_HEADER];
-        bytes[..4].copy_from_slice(BATCH_MAGIC);
+        bytes[..3].copy_from_slice(BATCH_MAGIC);
+        bytes[3] = if self.overlaps { OVERLAPPING } else { ALONE };
         bytes[4..12].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.bytes.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.records.to_le_bytes());
@@ -72,10 +80,20 @@ impl BatchHeader {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() < BATCH_HEADER || &bytes[..4] != BATCH_MAGIC || crc32fast::hash(&bytes[..20]) != u32_at(bytes, 20) {
+        if bytes.len() < BATCH_HEADER || &bytes[..3] != BATCH_MAGIC || crc32fast::hash(&bytes[..20]) != u32_at(bytes, 20) {
             return None;
         }
-        Some(Self { sequence: u64_at(bytes, 4), bytes: u32_at(bytes, 12), records: u32_at(bytes, 16) })
+        let overlaps = match bytes[3] {
+            ALONE => false,
+            OVERLAPPING => true,
+            _ => return None,
+        };
+        Some(Self { sequence: u64_at(bytes, 4), overlaps, bytes: u32_at(bytes, 12), records: u32_at(bytes, 16) })
+    }
+
+    /// Whether it could only be begun when this earlier batch had been synced. No more than two are under way at once.
+    pub(super) const fn proves(&self, earlier: u64) -> bool {
+        self.sequence > earlier + self.overlaps as u64
     }
 
     /// Where in these bytes the next thing that is a batch header for sure begins.
@@ -146,16 +164,18 @@ impl<'a> Record<'a> {
     /// Appends it. Texts are at most 65,535 bytes, the channel's name 255, the whole [`RECORD_MAX`]: the caller has checked.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&((self.len() - 8) as u32).to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
         let flags = u8::from(self.moved) * MOVED + u8::from(self.id.is_some()) * HAS_ID + u8::from(self.key.is_some()) * HAS_KEY;
-        out.extend_from_slice(&[self.kind as u8, flags, self.channel.len() as u8, 0]);
-        out.extend_from_slice(&(self.id.map_or(0, str::len) as u16).to_le_bytes());
-        out.extend_from_slice(&(self.key.map_or(0, str::len) as u16).to_le_bytes());
-        out.extend_from_slice(&self.keep_s.to_le_bytes());
-        for number in [self.epoch, self.offset, self.time_ms, self.link] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
+        let mut fixed = [0; RECORD_FIXED];
+        fixed[..4].copy_from_slice(&((self.len() - 8) as u32).to_le_bytes());
+        fixed[8..12].copy_from_slice(&[self.kind as u8, flags, self.channel.len() as u8, 0]);
+        fixed[12..14].copy_from_slice(&(self.id.map_or(0, str::len) as u16).to_le_bytes());
+        fixed[14..16].copy_from_slice(&(self.key.map_or(0, str::len) as u16).to_le_bytes());
+        fixed[16..20].copy_from_slice(&self.keep_s.to_le_bytes());
+        fixed[20..28].copy_from_slice(&self.epoch.to_le_bytes());
+        fixed[28..36].copy_from_slice(&self.offset.to_le_bytes());
+        fixed[36..44].copy_from_slice(&self.time_ms.to_le_bytes());
+        fixed[44..].copy_from_slice(&self.link.to_le_bytes());
+        out.extend_from_slice(&fixed);
         out.extend_from_slice(self.channel.as_bytes());
         out.extend_from_slice(self.id.unwrap_or("").as_bytes());
         out.extend_from_slice(self.key.unwrap_or("").as_bytes());
@@ -248,7 +268,7 @@ mod tests {
     fn headers_survive_and_are_found() {
         let segment = SegmentHeader { number: 3, log: 9, generation: 4 };
         assert_eq!(SegmentHeader::decode(&segment.encode()), Some(segment));
-        let batch = BatchHeader { sequence: 8, bytes: 100, records: 2 };
+        let batch = BatchHeader { sequence: 8, overlaps: true, bytes: 100, records: 2 };
         let mut bytes = b"tgB\x01 not quite, tg".to_vec();
         let at = bytes.len();
         bytes.extend_from_slice(&batch.encode());

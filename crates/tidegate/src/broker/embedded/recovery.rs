@@ -87,7 +87,8 @@ impl Found {
             let file = Arc::new(file);
             self.disk_bytes += u64::from(len);
             self.files.0.insert(*number, file.clone());
-            self.active = Some(Active { number: *number, file, len, torn: false });
+            let again = Arc::new(File::open(path).map_err(OpenError::io(path))?);
+            self.active = Some(Active { number: *number, files: [file, again], len, torn: false });
         }
         Ok(())
     }
@@ -187,12 +188,12 @@ impl Scan {
         }
     }
 
-    /// Whether a broken batch had been synced: then a later one was begun after it.
+    /// Whether a broken batch had been synced: then a later one proves it.
     fn was_synced(&self, after: &[u8]) -> bool {
         let broken = self.sequence.map_or(1, |last| last + 1);
         let mut rest = after;
         while let Some((at, header)) = BatchHeader::find(rest) {
-            if header.sequence > broken {
+            if header.proves(broken) {
                 return true;
             }
             rest = &rest[at + 1..];

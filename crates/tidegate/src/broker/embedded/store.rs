@@ -35,11 +35,31 @@ pub(super) struct Store {
 /// The segment at the end of the log.
 pub(super) struct Active {
     pub(super) number: u32,
-    pub(super) file: Arc<File>,
-    /// Where what was synced ends, and the next batch begins.
+    /// Opened twice: an error of the disk is reported once to each, and so to every sync that it concerns, though two overlap.
+    pub(super) files: [Arc<File>; 2],
+    /// Where what was written ends, and the next batch begins.
     pub(super) len: u32,
-    /// There may be something after `len`: a write failed.
+    /// There may be something after `len`: a write or a sync failed.
     pub(super) torn: bool,
+}
+
+/// A batch that was written, and begins to count when it is synced.
+pub(super) struct Unsynced {
+    /// Only one sync at a time is under way through it.
+    file: Arc<File>,
+    start: u32,
+    sequence: u64,
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
+impl Unsynced {
+    /// Waits for the disk. Gives the time that took.
+    pub(super) fn sync(&self) -> io::Result<Duration> {
+        let start = Instant::now();
+        self.file.sync_data()?;
+        Ok(start.elapsed())
+    }
 }
 
 impl Store {
@@ -50,8 +70,8 @@ impl Store {
             && active.torn
         {
             // Nothing may be after the end when its offsets are given out anew: a restart would read both.
-            active.file.set_len(u64::from(active.len))?;
-            active.file.sync_all()?;
+            active.files[0].set_len(u64::from(active.len))?;
+            active.files.iter().try_for_each(|file| file.sync_all())?;
             active.torn = false;
         }
         let (number, len) = match &self.active {
@@ -62,29 +82,38 @@ impl Store {
         Ok(Place { segment: number, at: len + BATCH_HEADER as u32 })
     }
 
-    /// Writes a batch (the room for its header is in front of its records) and syncs it. When this fails, nothing of it counts. Gives the time that the
-    /// sync took. Gives the time that the
-    /// sync took.
-    pub(super) fn append(&mut self, batch: &mut [u8], records: usize) -> io::Result<Duration> {
+    /// Whether a batch can follow another that is still under way: nothing has to be repaired or begun before it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| !active.torn && active.len < self.segment_bytes)
+    }
+
+    /// Writes a batch; the room for its header is in front of its records. It counts once it is synced. When this fails, nothing of it does.
+    pub(super) fn write(&mut self, batch: &mut [u8], records: usize, overlaps: bool) -> io::Result<Unsynced> {
         let Some(active) = &mut self.active else { return Err(io::Error::other("no segment to append to")) };
         let bytes = u32::try_from(batch.len() - BATCH_HEADER).map_err(io::Error::other)?;
-        let header = BatchHeader { sequence: self.sequence, bytes, records: records as u32 };
+        let header = BatchHeader { sequence: self.sequence, overlaps, bytes, records: records as u32 };
         batch[..BATCH_HEADER].copy_from_slice(&header.encode());
         active.torn = true;
-        active.file.write_all_at(batch, u64::from(active.len))?;
-        let start = Instant::now();
-        active.file.sync_data()?;
-        let took = start.elapsed();
-        self.stats.synced(took, records, batch.len());
+        active.files[0].write_all_at(batch, u64::from(active.len))?;
         active.torn = false;
+        let file = active.files[self.sequence as usize % 2].clone();
+        let unsynced = Unsynced { file, start: active.len, sequence: self.sequence, records, bytes: batch.len() };
         active.len += batch.len() as u32;
         self.sequence += 1;
-        Ok(took)
+        Ok(unsynced)
+    }
+
+    /// The end of the log is before this batch again: neither it nor what was written after it counts.
+    pub(super) fn take_back(&mut self, first: &Unsynced) {
+        if let Some(active) = &mut self.active {
+            (active.len, active.torn) = (first.start, true);
+        }
+        self.sequence = first.sequence;
     }
 
     /// Whether the file that is written is still in the directory. What goes into a deleted one would be lost.
     pub(super) fn is_there(&self) -> bool {
-        self.active.as_ref().is_none_or(|active| active.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0))
+        self.active.as_ref().is_none_or(|active| active.files[0].metadata().is_ok_and(|metadata| metadata.nlink() > 0))
     }
 
     /// Begins anew in an empty directory, with a new random number.
@@ -132,19 +161,20 @@ impl Store {
         let begun = begin_file(&path, &SegmentHeader { number, log: self.log, generation }).and_then(|file| {
             // The directory too, or a power loss could take the whole file.
             File::open(&self.directory)?.sync_all()?;
-            Ok(file)
+            Ok([file, File::open(&path)?])
         });
-        let file = match begun {
-            Ok(file) => Arc::new(file),
+        let files = match begun {
+            Ok(files) => files.map(Arc::new),
             Err(error) => {
                 // With a full disk its name would block the next try.
                 fs::remove_file(&path).ok();
                 return Err(error);
             }
         };
-        self.active = Some(Active { number, file: file.clone(), len: SEGMENT_HEADER as u32, torn: false });
+        let to_read = files[0].clone();
+        self.active = Some(Active { number, files, len: SEGMENT_HEADER as u32, torn: false });
         self.change_files(|files| {
-            files.0.insert(number, file);
+            files.0.insert(number, to_read);
         });
         EmbeddedStats::count(&self.stats.disk_bytes, SEGMENT_HEADER as u64);
         Ok(number)

@@ -1,4 +1,6 @@
-//! The one thread that writes the log: gathers what waits into a batch, syncs it, and only then shows it to anybody.
+//! Writes the log: gathers what waits into a batch, gives each message its offset, and puts the batch in line to be synced.
+//!
+//! Whatever is more than appending (a new segment, cleaning, a repair) waits until nothing is under way, and is done alone.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use super::batch::{Answer, Batch, Fate, Given, record};
 use super::channel::Verdict;
 use super::cleaner::{self, Cleaner, Moves};
 use super::files::Place;
-use super::queue::Gather;
+use super::line::{Failed, Line, Written};
 use super::record::{BATCH_HEADER, Record, RecordKind};
 use super::request::{Message, Request, Wish};
 use super::shared::Shared;
@@ -28,15 +30,27 @@ const BUFFER_KEPT: usize = 1024 * 1024;
 /// Owns the store.
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    line: Arc<Line>,
     store: Store,
     cleaner: Cleaner,
     sweep: Sweep,
+    swept: Instant,
+    /// Empty between turns: the queue and this one exchange their buffers.
+    requests: Vec<Request>,
     batch: Vec<u8>,
     /// The generation that the log on disk knows.
     generation: u64,
     /// The last write failed: nothing is moved until one succeeds, and space is worth more.
     failing: bool,
-    gather: Gather,
+}
+
+/// What came of a turn.
+pub(super) enum Turn {
+    /// There is a batch to sync.
+    Written(Written),
+    Done,
+    /// The queue is closed and empty.
+    Closed,
 }
 
 /// Where a batch begins in the log, and when.
@@ -47,69 +61,100 @@ struct Moment {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Store) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, line: Arc<Line>, store: Store) -> Self {
         let generation = shared.channels.generation();
         Self {
             shared,
+            line,
             store,
             cleaner: Cleaner::default(),
             sweep: Sweep::default(),
+            swept: Instant::now(),
+            requests: Vec::new(),
             batch: Vec::new(),
             generation,
             failing: false,
-            gather: Gather::default(),
         }
     }
 
-    /// Runs until the queue is closed and empty.
-    pub(super) fn run(mut self) {
-        let (mut requests, mut swept) = (Vec::new(), Instant::now());
-        while self.shared.queue.take(&mut requests, TICK, self.gather) {
-            if !requests.is_empty() || self.wants_batch() {
-                self.batch(&mut requests);
-            }
-            if swept.elapsed() >= TICK {
-                self.sweep.step(&self.shared);
-                swept = Instant::now();
-            }
-            while self.shared.queue.is_empty() && !self.failing && cleaner::is_worth_it(&self.store, &self.shared.memory, false) {
-                if !self.batch(&mut requests) {
-                    break;
-                }
-            }
+    /// Writes the next batch, and looks after what else there is to do.
+    pub(super) fn turn(&mut self) -> Turn {
+        let is_open = self.shared.queue.take(&mut self.requests, TICK, self.line.gather());
+        if self.line.is_abandoned() {
+            return Turn::Closed;
         }
+        if self.line.has_failed() {
+            self.settle(None);
+        }
+        if !is_open {
+            return Turn::Closed;
+        }
+        let is_wanted = !self.requests.is_empty() || self.wants_batch();
+        let written = if is_wanted { self.batch() } else { None };
+        if self.swept.elapsed() >= TICK {
+            self.sweep.step(&self.shared);
+            self.swept = Instant::now();
+        }
+        if let Some(written) = written {
+            return Turn::Written(written);
+        }
+        while self.shared.queue.is_empty() && !self.failing && cleaner::is_worth_it(&self.store, &self.shared.memory, false) {
+            self.batch();
+        }
+        Turn::Done
     }
 
     fn wants_batch(&self) -> bool {
         self.generation != self.shared.channels.generation() || cleaner::is_worth_it(&self.store, &self.shared.memory, self.failing)
     }
 
-    /// Writes what was asked for and a step of cleaning. Says whether it could.
-    fn batch(&mut self, requests: &mut Vec<Request>) -> bool {
-        match self.begin() {
+    /// Writes what was asked for and a step of cleaning. Gives the batch if it is still to be synced.
+    fn batch(&mut self) -> Option<Written> {
+        let begun = self.begin();
+        let mut requests = std::mem::take(&mut self.requests);
+        let batch = match begun {
             Ok(start) => {
-                let (mut batch, now_ms) = (Batch::for_requests(requests.len()), self.shared.settings.clock.now_ms());
+                let (mut batch, now_ms) = (Batch::for_requests(&requests), self.shared.settings.clock.now_ms());
                 for request in requests.drain(..) {
                     self.take(&mut batch, request, Moment { start, now_ms });
                 }
-                self.write(batch, start)
+                Some((batch, start))
             }
             Err(error) => {
                 let error = self.failed(&error);
                 requests.drain(..).for_each(|request| request.refuse(&error));
-                false
+                None
             }
-        }
+        };
+        self.requests = requests;
+        batch.and_then(|(batch, start)| self.write(batch, start))
     }
 
     fn begin(&mut self) -> io::Result<Place> {
-        if !self.store.is_there() {
+        let is_there = self.store.is_there();
+        if !is_there || !self.store.is_ready() {
+            self.settle(None);
+        }
+        if !is_there {
             self.start_over()?;
         }
         let start = self.store.prepare(self.shared.channels.generation())?;
         self.batch.clear();
         self.batch.resize(BATCH_HEADER, 0);
         Ok(start)
+    }
+
+    /// Waits until nothing is under way. If something failed, takes that back, the newest first, and before it the batch that was
+    /// given since: else that is given back.
+    fn settle(&mut self, newer: Option<Batch>) -> Option<Batch> {
+        let Some(Failed { error, batches }) = self.line.wait() else { return newer };
+        let error = self.failed(&error);
+        if let Some(first) = batches.first() {
+            self.store.take_back(&first.unsynced);
+        }
+        let older = batches.into_iter().rev().map(|written| written.batch);
+        newer.into_iter().chain(older).for_each(|batch| batch.take_back(&self.shared, &error));
+        None
     }
 
     /// The log was deleted under us: what was published is lost, and everybody is told by another epoch.
@@ -168,9 +213,9 @@ impl Writer {
                 let (position, time_ms) = (Some(state.position(offset)), state.last_ms);
                 drop(state);
                 let publication = Publication::new(channel.name.clone(), position, publish.message_id, publish.key, publish.body);
+                let publication = Arc::new(publication);
                 record(terms, &publication, time_ms, link).encode(&mut self.batch);
                 batch.records += 1;
-                let publication = Arc::new(publication);
                 batch.given.push(Given { channel, terms: *terms, publication, id, time_ms, place, link });
                 Ok(Fate::Written(Published { position, duplicate: false }))
             }
@@ -184,30 +229,52 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, mut batch: Batch, start: Place) -> bool {
+    fn write(&mut self, batch: Batch, start: Place) -> Option<Written> {
+        // A batch that writes nothing may yet answer repeats of what is under way.
+        let is_alone = self.failing || batch.records == 0 || self.wants_batch();
+        let mut batch = if is_alone { self.settle(Some(batch))? } else { batch };
         let generation = self.shared.channels.generation();
         if generation != self.generation {
             generation_record(generation).encode(&mut self.batch);
             batch.records += 1;
         }
-        let moves = self.moves(start, batch.given.is_empty());
+        let moves = if is_alone { self.moves(start, batch.given.is_empty()) } else { None };
         let records = batch.records + moves.as_ref().map_or(0, |moves| moves.records);
-        if records > 0 {
-            match self.store.append(&mut self.batch, records) {
-                Ok(took) => self.gather = Gather::after(batch.given.len(), took),
-                Err(error) => {
-                    let error = self.failed(&error);
-                    batch.take_back(&self.shared, &error);
-                    return false;
-                }
+        if records == 0 {
+            batch.show(&self.shared);
+        } else {
+            let written = self.put(batch, records)?;
+            if !is_alone {
+                return Some(written);
+            }
+            let synced = written.unsynced.sync();
+            self.line.end(written, synced, &self.shared);
+            if self.line.has_failed() {
+                self.settle(None);
+                return None;
             }
         }
         (self.failing, self.generation) = (self.failing && records == 0, generation);
+        if let Some(moves) = moves {
+            self.moved(moves);
+        }
+        None
+    }
+
+    /// Writes the batch, and puts it in line.
+    fn put(&mut self, batch: Batch, records: usize) -> Option<Written> {
+        let written = self.store.write(&mut self.batch, records, !self.line.is_empty());
         if self.batch.capacity() > BUFFER_KEPT {
             self.batch = Vec::new();
         }
-        batch.show(&self.shared);
-        moves.is_none_or(|moves| self.moved(moves))
+        match written {
+            Ok(unsynced) => Some(self.line.begin(batch, unsynced)),
+            Err(error) => {
+                let error = self.failed(&error);
+                batch.take_back(&self.shared, &error);
+                None
+            }
+        }
     }
 
     /// What a step of cleaning adds to the batch, where it is time for one.
@@ -225,9 +292,12 @@ impl Writer {
         })
     }
 
-    fn moved(&mut self, moves: Moves) -> bool {
-        let Some(segment) = self.cleaner.done(moves, &self.shared.memory) else { return true };
-        self.store.drop_oldest(segment).inspect_err(|error| drop(self.failed(error))).is_ok()
+    fn moved(&mut self, moves: Moves) {
+        if let Some(segment) = self.cleaner.done(moves, &self.shared.memory)
+            && let Err(error) = self.store.drop_oldest(segment)
+        {
+            self.failed(&error);
+        }
     }
 
     fn failed(&mut self, error: &io::Error) -> BrokerError {
@@ -255,3 +325,7 @@ const fn generation_record(generation: u64) -> Record<'static> {
         data: &[],
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
