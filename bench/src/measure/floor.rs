@@ -69,6 +69,9 @@ fn write_all(streams: &mut [TcpStream], frames: &[u8], mut rounds: Option<ChildS
             }
         }
         if let Some(rounds) = &mut rounds {
+            if full > 0 {
+                return Err(io::Error::other("a socket was full, so that the round never ends"));
+            }
             rounds.read_exact(&mut [0])?;
         }
     }

@@ -93,7 +93,7 @@ impl Room {
 }
 
 /// Attaches the session to the channel, as far as the session is concerned.
-fn subscribe(session: &mut Session, channel: &ChannelName) -> Option<SubscriptionId> {
+pub(crate) fn subscribe(session: &mut Session, channel: &ChannelName) -> Option<SubscriptionId> {
     let subscribe = ClientMessage::Subscribe { id: 1, channel: channel.clone(), since: None };
     session.handle(Moment::ZERO, Input::Message(subscribe));
     let subscription = std::iter::from_fn(|| session.poll_output()).find_map(|output| match output {

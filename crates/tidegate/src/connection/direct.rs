@@ -6,6 +6,17 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
 
+/// How a fan-out wants a batch to reach the socket, if nothing waits before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Queued, for the driver to write together with what is about to come.
+    Queue,
+    /// Written at once where the connection has no other subscription, from which more could be about to come.
+    WriteToSingle,
+    /// Written at once.
+    Write,
+}
+
 /// The socket for whoever holds the port's lock while the driver sleeps. Plain TCP without compression only.
 #[derive(Debug, Default)]
 pub(super) struct Direct {

@@ -22,6 +22,7 @@ use tidegate_core::session::{Ending, Notice, Output, SubscriptionId};
 use crate::clock::Clock;
 
 pub(crate) use batch::{BATCH_BYTES, BATCH_MESSAGES, Batch};
+pub(crate) use direct::Route;
 pub(crate) use driver::{Driver, Start};
 pub(crate) use frames::{Codec, publication_frame};
 pub(crate) use port::{Facts, Hints, Port};

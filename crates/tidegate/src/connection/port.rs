@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::Outside;
 use super::batch::Batch;
-use super::direct::Direct;
+use super::direct::{Direct, Route};
 use super::raw::{Inbox, Sent};
 use crate::admission::Place;
 
@@ -104,21 +104,20 @@ impl Port {
         self.state.lock()
     }
 
-    /// Hands a batch to the session from its message number `from` on: the hot path of every fan-out. `may_write` says that nothing
-    /// else is about to be handed over with which it should share a write. Tells what became of each message, and how many bytes
-    /// waited then.
+    /// Hands a batch to the session from its message number `from` on: the hot path of every fan-out. Tells what became of each message,
+    /// and how many bytes waited then.
     pub(crate) fn deliver(
         &self,
         now: Moment,
         subscription: SubscriptionId,
         batch: &Batch,
         from: usize,
-        may_write: bool,
+        route: Route,
         mut pushed: impl FnMut(Push),
     ) -> usize {
         let mut state = self.state.lock();
         let Some(messages) = batch.messages().get(from..).filter(|_| !state.ended) else { return 0 };
-        if may_write && from == 0 && state.is_quiet() && state.session.pass(now, subscription, messages) {
+        if from == 0 && state.may_write(route) && state.session.pass(now, subscription, messages) {
             messages.iter().for_each(|_| pushed(Push::Queued));
             let sleeper = state.write_directly(now, batch);
             drop(state);
@@ -248,6 +247,15 @@ impl State {
         self.driver.is_some() && !self.blocked && self.direct.is_open()
     }
 
+    fn may_write(&self, route: Route) -> bool {
+        let by_route = match route {
+            Route::Queue => false,
+            Route::WriteToSingle => self.session.subscriptions() == 1,
+            Route::Write => true,
+        };
+        by_route && self.is_quiet()
+    }
+
     /// Writes a batch that the session let past. What the socket does not take is left to the driver, which is to be woken.
     fn write_directly(&mut self, now: Moment, batch: &Batch) -> Option<Waker> {
         let written = self.direct.write(batch.frames());
@@ -322,6 +330,10 @@ impl Port {
     /// Has a socket that others may write to while the driver sleeps.
     pub(crate) fn open(&self, stream: tokio::net::TcpStream) {
         self.lock().direct.open(Some(Arc::new(stream)));
+    }
+
+    pub(crate) fn with_session<T>(&self, change: impl FnOnce(&mut Session) -> T) -> T {
+        change(&mut self.lock().session)
     }
 
     /// What is to be written next.

@@ -17,7 +17,7 @@ use super::pending::{Item, Items};
 use super::registry::{Member, Registry, Step};
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::connection::{Batch, Port, publication_frame};
+use crate::connection::{Batch, Port, Route, publication_frame};
 use crate::metrics::Metrics;
 
 /// Items of a channel that may be pending before its publishers wait for their answers: two batches, so that one fills while the
@@ -51,7 +51,7 @@ pub(crate) struct FanOut {
     /// Where the work is done, whoever publishes.
     runtime: Handle,
     /// Channels that are being handed out.
-    busy: AtomicUsize,
+    pub(super) busy: AtomicUsize,
     /// Subscribers of `pause` channels that were full when last delivered to.
     full: Mutex<HashMap<ChannelName, Vec<Arc<Port>>>>,
 }
@@ -251,8 +251,7 @@ impl FanOut {
             writes = writes && !(is_single && self.registry.has_pending(&delivery.channel));
             let in_a_row = if writes { WRITTEN_IN_A_ROW } else { QUEUED_IN_A_ROW };
             let (chunk, later) = left.split_at(left.len().min(in_a_row));
-            // With other channels under way a subscriber may be about to get more: its driver gathers that into one write.
-            self.deliver_to(chunk, &delivery, writes && self.busy.load(Ordering::Relaxed) == 1, &mut tally);
+            self.deliver_to(chunk, &delivery, if writes { self.route() } else { Route::Queue }, &mut tally);
             if chunk.len() == in_a_row {
                 yield_now().await;
                 if delivery.members.len() > HUGE {
@@ -264,12 +263,17 @@ impl FanOut {
         self.count(&delivery, tally);
     }
 
-    fn deliver_to(&self, members: &[Member], delivery: &Delivery, may_write: bool, tally: &mut Tally) {
+    /// From other channels under way a subscriber may be about to get more: its driver gathers that into one write.
+    fn route(&self) -> Route {
+        if self.busy.load(Ordering::Relaxed) > 1 { Route::WriteToSingle } else { Route::Write }
+    }
+
+    fn deliver_to(&self, members: &[Member], delivery: &Delivery, route: Route, tally: &mut Tally) {
         let now = self.clock.now();
         for member in members {
             let Member { port, subscription, .. } = member;
             let mut pushed = |push| tally.add(push, port);
-            let buffered = port.deliver(now, *subscription, &delivery.batch, member.skips(delivery.first), may_write, &mut pushed);
+            let buffered = port.deliver(now, *subscription, &delivery.batch, member.skips(delivery.first), route, &mut pushed);
             tally.most_buffered = tally.most_buffered.max(buffered);
         }
     }

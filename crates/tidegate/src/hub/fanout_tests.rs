@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
 use crate::connection::Port;
-use crate::instructions::Room;
+use crate::instructions::{Room, subscribe};
 
 /// A driver whose waking panics.
 struct Broken;
@@ -213,4 +214,15 @@ fn a_message_that_comes_during_the_writes_is_joined_by_the_rest() {
         let expected: &[&str] = if number < 128 { &["2"] } else { &["1", "2"] };
         assert_eq!(written(port), expected, "subscriber {number}");
     }
+}
+
+#[test]
+fn beside_other_channels_only_who_has_no_other_subscription_is_written_to() {
+    let mut crowd = Connected::new(3);
+    let other = ChannelName::new("orders:us").unwrap();
+    crowd.room.ports[1].with_session(|session| subscribe(session, &other)).unwrap();
+    crowd.room.fanout.busy.fetch_add(1, Ordering::Relaxed);
+    crowd.room.publish(&message(&crowd.channel, "1"));
+    assert_eq!(crowd.reached("1"), [0, 2]);
+    assert_eq!(*crowd.woken.lock(), [1]);
 }

@@ -1,6 +1,5 @@
 //! One channel: its place in time, the ids it remembers, and what is kept of it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -11,6 +10,7 @@ use tidegate_core::{Body, ChannelKind, ChannelName, Epoch, Position, Publication
 
 use super::dedup::Dedup;
 use super::files::Place;
+use super::given_keys::GivenKeys;
 use super::groups::group_of;
 use super::log::Log;
 use super::memory::{Charged, Memory};
@@ -40,8 +40,7 @@ pub(super) struct State {
     pub(super) given: u64,
     /// Where the record of `given` will be.
     given_place: Place,
-    /// Keys that this batch brings to a table.
-    given_keys: HashSet<Box<str>>,
+    given_keys: GivenKeys,
     pub(super) subscribed: bool,
     /// It was taken out of the map: whoever still has it must look again.
     pub(super) forgotten: bool,
@@ -86,7 +85,7 @@ impl State {
             top: 0,
             given: 0,
             given_place: Place::NOWHERE,
-            given_keys: HashSet::new(),
+            given_keys: GivenKeys::default(),
             subscribed: false,
             forgotten: false,
             retention: None,
@@ -136,12 +135,16 @@ impl State {
 
     fn check_room(&mut self, retention: &Retention, publish: &Publish, memory: &Memory) -> Result<(), BrokerError> {
         let (Body::Data(data), Some(key)) = (&publish.body, &publish.key) else { return Ok(()) };
-        let (has, keys, others) = match &self.content {
-            Content::Table(table) => (table.has(key), table.keys(), table.payload() - table.payload_of(key)),
-            Content::Log(_) | Content::Nothing => (false, 0, 0),
+        let table = match &self.content {
+            Content::Table(table) => Some(table),
+            Content::Log(_) | Content::Nothing => None,
         };
-        let is_new = !has && !self.given_keys.contains(key);
-        if is_new && (keys + self.given_keys.len()) as u64 >= retention.messages {
+        let has = |key: &str| table.is_some_and(|table| table.has(key));
+        let (keys, others) = table.map_or((0, 0), |table| (table.keys(), table.payload() - table.payload_of(key)));
+        let (given, is_new) = (&self.given_keys, !has(key) && !self.given_keys.contains(key));
+        // Those under way are counted one by one only where that decides.
+        let is_full = |given: usize| (keys + given) as u64 >= retention.messages;
+        if is_new && is_full(given.len()) && is_full(given.beyond(has)) {
             return Err(BrokerError::Limit(format!("the channel has its {} keys (retention.messages)", retention.messages).into()));
         }
         if others + (key.len() + data.len()) as u64 > retention.bytes {
@@ -150,9 +153,7 @@ impl State {
         if memory.is_full() && (is_new || !memory.on_disk) {
             return Err(BrokerError::Limit("state channels fill their part of broker.memory".into()));
         }
-        if is_new {
-            self.given_keys.insert(key.clone());
-        }
+        self.given_keys.add(key);
         Ok(())
     }
 
@@ -184,8 +185,8 @@ impl State {
         }
         self.top = publication.offset();
         if terms.kind == ChannelKind::State {
-            if let Some(key) = &publication.key {
-                self.given_keys.remove(key);
+            if let (Some(key), Body::Data(_)) = (&publication.key, &publication.body) {
+                self.given_keys.shown(key);
             }
             let (place, disk) = written.map_or((Place::NOWHERE, 0), |(place, record)| (place, record.len() as u32));
             let entry = Entry {

@@ -54,14 +54,14 @@ impl Line {
         Written { batch, unsynced, number }
     }
 
-    /// Its sync has ended: when all before it were shown, shows the batch or keeps it as failed.
-    pub(super) fn end(&self, written: Written, synced: io::Result<Duration>, shared: &Shared) {
+    /// Its sync has ended: when all before it were shown, shows the batch or keeps it as failed. Says whether it was shown.
+    pub(super) fn end(&self, written: Written, synced: io::Result<Duration>, shared: &Shared) -> bool {
         let mut inner = self.inner.lock();
         while inner.ended != written.number && !inner.abandoned {
             self.moved.wait(&mut inner);
         }
         if inner.abandoned {
-            return; // Dropped: its publishers are told that the log is closed.
+            return false; // Dropped: its publishers are told that the log is closed.
         }
         match (synced, &mut inner.failed) {
             (Ok(took), None) => {
@@ -79,6 +79,7 @@ impl Line {
         if has_failed {
             shared.queue.poke();
         }
+        !has_failed
     }
 
     /// Waits until nothing is under way. Gives what failed.

@@ -82,7 +82,12 @@ impl Found {
             let len = scan.segment(path, *number, &bytes, index + 1 == paths.len(), found)?;
             let file = OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
             if (len as usize) < bytes.len() {
-                cut(&file, len).map_err(OpenError::io(path))?;
+                file.set_len(u64::from(len)).map_err(OpenError::io(path))?;
+            }
+            if index + 1 == paths.len() {
+                // A process that was killed may have written more than it synced: it is on the disk before anybody sees it, before a
+                // repeat of it is acknowledged, and before a batch says that all before it is.
+                file.sync_all().map_err(OpenError::io(path))?;
             }
             let file = Arc::new(file);
             self.disk_bytes += u64::from(len);
@@ -106,11 +111,6 @@ fn drop_unborn(paths: &mut Vec<(u32, PathBuf)>) -> Result<(), OpenError> {
         paths.pop();
     }
     Ok(())
-}
-
-fn cut(file: &File, len: u32) -> io::Result<()> {
-    file.set_len(u64::from(len))?;
-    file.sync_all()
 }
 
 fn damaged(file: &Path, at: usize, problem: &'static str) -> OpenError {
@@ -149,7 +149,7 @@ impl Scan {
                     self.hand_on(Place { segment: number, at: (at + BATCH_HEADER) as u32 }, &records, found);
                     at += BATCH_HEADER + len;
                 }
-                None if last && !self.was_synced(&bytes[at + 1..]) => break,
+                None if last && !self.was_synced(number, &bytes[at + 1..]) => break,
                 None => return Err(damaged(path, at, "a batch that had been synced is broken")),
             }
         }
@@ -189,11 +189,12 @@ impl Scan {
     }
 
     /// Whether a broken batch had been synced: then a later one proves it.
-    fn was_synced(&self, after: &[u8]) -> bool {
-        let broken = self.sequence.map_or(1, |last| last + 1);
+    fn was_synced(&self, segment: u32, after: &[u8]) -> bool {
+        let mut broken = self.sequence.or((segment == 1).then_some(0)).map(|last| last + 1);
         let mut rest = after;
         while let Some((at, header)) = BatchHeader::find(rest) {
-            if header.proves(broken) {
+            // With no batch before it, what its number was shows in the first one behind it.
+            if header.proves(*broken.get_or_insert(header.sequence.saturating_sub(1))) {
                 return true;
             }
             rest = &rest[at + 1..];

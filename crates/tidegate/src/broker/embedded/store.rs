@@ -66,20 +66,29 @@ impl Store {
     /// Makes ready for a batch: repairs what a failed write left, begins a new segment if the last is full, and says where the first
     /// record of the batch will be.
     pub(super) fn prepare(&mut self, generation: u64) -> io::Result<Place> {
-        if let Some(active) = &mut self.active
-            && active.torn
-        {
-            // Nothing may be after the end when its offsets are given out anew: a restart would read both.
-            active.files[0].set_len(u64::from(active.len))?;
-            active.files.iter().try_for_each(|file| file.sync_all())?;
-            active.torn = false;
-        }
+        self.repair()?;
         let (number, len) = match &self.active {
             Some(active) if active.len < self.segment_bytes => (active.number, active.len),
             Some(active) => (self.begin(active.number + 1, generation)?, SEGMENT_HEADER as u32),
             None => (self.begin(self.last_number() + 1, generation)?, SEGMENT_HEADER as u32),
         };
         Ok(Place { segment: number, at: len + BATCH_HEADER as u32 })
+    }
+
+    /// Cuts off what a failed write or sync left behind the end, which a restart would read. Only while nothing is under way.
+    pub(super) fn repair(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.as_mut().filter(|active| active.torn) else { return Ok(()) };
+        // An error that one of them has not told of yet is about what is cut off now.
+        active.files.iter().for_each(|file| drop(file.sync_all()));
+        active.files[0].set_len(u64::from(active.len))?;
+        active.files.iter().try_for_each(|file| file.sync_all())?;
+        active.torn = false;
+        Ok(())
+    }
+
+    /// Whether there is something to repair.
+    pub(super) fn is_torn(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.torn)
     }
 
     /// Whether a batch can follow another that is still under way: nothing has to be repaired or begun before it.

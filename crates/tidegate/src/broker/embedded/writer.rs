@@ -83,8 +83,8 @@ impl Writer {
         if self.line.is_abandoned() {
             return Turn::Closed;
         }
-        if self.line.has_failed() {
-            self.settle(None);
+        if self.line.has_failed() || self.store.is_torn() {
+            self.repair();
         }
         if !is_open {
             return Turn::Closed;
@@ -98,10 +98,24 @@ impl Writer {
         if let Some(written) = written {
             return Turn::Written(written);
         }
-        while self.shared.queue.is_empty() && !self.failing && cleaner::is_worth_it(&self.store, &self.shared.memory, false) {
+        while self.may_clean() {
             self.batch();
         }
         Turn::Done
+    }
+
+    fn may_clean(&self) -> bool {
+        let is_idle = self.shared.queue.is_empty() && !self.failing && !self.line.is_abandoned();
+        is_idle && cleaner::is_worth_it(&self.store, &self.shared.memory, false)
+    }
+
+    /// Takes back what failed, on the disk too: it was refused, and must not be there when the log is opened again, though nothing may
+    /// be published before.
+    fn repair(&mut self) {
+        self.settle(None);
+        if let Err(error) = self.store.repair() {
+            self.failed(&error);
+        }
     }
 
     fn wants_batch(&self) -> bool {
@@ -248,9 +262,8 @@ impl Writer {
                 return Some(written);
             }
             let synced = written.unsynced.sync();
-            self.line.end(written, synced, &self.shared);
-            if self.line.has_failed() {
-                self.settle(None);
+            if !self.line.end(written, synced, &self.shared) {
+                self.repair();
                 return None;
             }
         }

@@ -137,6 +137,24 @@ fn a_failed_sync_takes_what_was_written_after_it_along() {
 }
 
 #[test]
+fn what_was_refused_is_gone_from_the_disk_though_nothing_follows_it() {
+    let (rig, sequence) = (Rig::new(), Arc::default());
+    let mut first = rig.publish(0..3, &sequence);
+    let one = rig.write();
+    rig.end(one, Ok(Duration::ZERO));
+    let second = rig.publish(3..5, &sequence);
+    let two = rig.write();
+    let third = rig.publish(5..6, &sequence);
+    let three = rig.write();
+    rig.end(two, Err(disk_error()));
+    rig.end(three, Ok(Duration::ZERO));
+    rig.turn_alone();
+    assert_eq!(offsets(&now(&mut first).unwrap()), [1, 2, 3]);
+    drop((first, second, third));
+    assert_eq!(rig.reopen().last().unwrap(), &("2".into(), 3));
+}
+
+#[test]
 fn what_was_synced_before_a_failure_stays() {
     let (rig, sequence) = (Rig::new(), Arc::default());
     let mut first = rig.publish(0..3, &sequence);
