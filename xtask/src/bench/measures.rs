@@ -104,7 +104,11 @@ pub(super) const MEASURES: [Measure; 32] = [
     floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
-    floor!("floor-1000-round", "the same to 1,000 sockets in rounds: the next when all have the last", ["--sockets", "1000", "--in-rounds"]),
+    floor!(
+        "floor-1000-round",
+        "the same to 1,000 sockets in rounds: the next when all have the last",
+        ["--sockets", "1000", "--in-rounds"]
+    ),
     floor!("floor-5000-round", "the same to 5,000 sockets in rounds", ["--sockets", "5000", "--in-rounds"]),
     floor!("floor-10000-round", "the same to 10,000 sockets in rounds", ["--sockets", "10000", "--in-rounds"] slow),
     floor!("floor-19000-round", "the same to 19,000 sockets in rounds", ["--sockets", "19000", "--in-rounds"] slow),
