@@ -108,17 +108,20 @@ fn plot(title: &str, unit: &str, heads: &[&str], curves: &[Curve]) -> String {
         let _ = writeln!(out, "<text class=\"unit\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{head}</text>", x(at), BOTTOM + 20.0);
     }
     for (title, class, values) in curves {
+        // Curves lie close together: the highest has its words above, the others below.
+        let is_highest = |at: usize| curves.iter().all(|(.., others)| others[at] <= values[at]);
         for (at, value) in values.iter().enumerate() {
             let (x, y) = (x(at), y(*value));
+            let words = if is_highest(at) { y - 10.0 } else { y + 20.0 };
             let _ = writeln!(
                 out,
-                "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                y - 10.0,
+                "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/><text x=\"{x:.1}\" y=\"{words:.1}\" text-anchor=\"middle\">{}</text>",
                 shown(*value)
             );
         }
-        if let Some(last) = values.last() {
-            let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\">{title}</text>", x(values.len() - 1) + 24.0, y(*last) + 4.0);
+        if let Some(last) = values.len().checked_sub(1) {
+            let words = y(values[last]) + if is_highest(last) { -4.0 } else { 13.0 };
+            let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{words:.1}\">{title}</text>", x(last) + 24.0);
         }
     }
     out += "</svg>\n";
@@ -140,5 +143,15 @@ mod tests {
     fn the_highest_point_is_at_the_top_and_every_point_is_named() {
         let svg = plot("t", "u", &["1", "10"], &[("a", "own", vec![1.0, 2.0])]);
         assert!(svg.contains(&format!("cy=\"{TOP:.1}\"")) && svg.contains(">1.00<") && svg.contains(">2.00<"), "{svg}");
+    }
+
+    #[test]
+    fn words_of_curves_that_meet_stand_above_and_below() {
+        let svg = plot("t", "u", &["1"], &[("a", "own", vec![2.0]), ("b", "bar", vec![1.99])]);
+        let place = |word: &str| {
+            let before = svg.split(word).next().unwrap();
+            before.rsplit("y=\"").next().unwrap().split('"').next().unwrap().parse::<f64>().unwrap()
+        };
+        assert!(place(">b<") - place(">a<") > 14.0 && place(">1.99<") - place(">2.00<") > 14.0, "{svg}");
     }
 }
