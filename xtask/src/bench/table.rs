@@ -105,6 +105,7 @@ mod tests {
         let values = [1_654_321.0, 174_321.0, 1_234.0, 512.3, 16.04, 2.071];
         assert_eq!(values.map(shown), ["1.65 M", "174 k", "1.2 k", "512", "16.0", "2.07"]);
     }
+
     #[test]
     fn who_failed_has_a_dash_and_the_reason_and_who_lost_messages_is_told_of() {
         let root = std::env::temp_dir().join(format!("xtask-table-{}", std::process::id()));

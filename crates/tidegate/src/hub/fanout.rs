@@ -33,6 +33,9 @@ const QUEUED_IN_A_ROW: usize = 1024;
 /// Of a crowd so many are looked at to see whether it is at rest, evenly spread: drivers write in the order in which they were woken.
 const LOOKED_AT: usize = 16;
 
+/// Of those so many may be at work in a crowd that counts as at rest: a few always have something to do.
+const AWAKE_AT_MOST: usize = LOOKED_AT / 4;
+
 /// A crowd that is huge: others would wait for 60 ms and more until all of its drivers have written.
 const HUGE: usize = 8192;
 
@@ -246,9 +249,9 @@ impl FanOut {
         let mut tally = Tally::default();
         let is_single = delivery.batch.messages().len() == 1;
         let mut left = &delivery.members[..];
-        let mut writes = !is_single || awake_in(left) <= LOOKED_AT / 4;
+        // So few can't be enough to queue for: they need no look.
+        let mut writes = !is_single || left.len() <= AWAKE_AT_MOST || awake_in(left) <= AWAKE_AT_MOST;
         while !left.is_empty() {
-            writes = writes && !(is_single && self.registry.has_pending(&delivery.channel));
             let in_a_row = if writes { WRITTEN_IN_A_ROW } else { QUEUED_IN_A_ROW };
             let (chunk, later) = left.split_at(left.len().min(in_a_row));
             self.deliver_to(chunk, &delivery, if writes { self.route() } else { Route::Queue }, &mut tally);
@@ -257,6 +260,7 @@ impl FanOut {
                 if delivery.members.len() > HUGE {
                     wait_for_drivers(chunk).await;
                 }
+                writes = writes && !(is_single && self.registry.has_pending(&delivery.channel));
             }
             left = later;
         }
@@ -279,8 +283,7 @@ impl FanOut {
     }
 }
 
-/// Of the members looked at, those whose drivers have not yet done what they were last woken for. A few of a crowd may always have
-/// something to do.
+/// Of the members looked at, those whose drivers have not yet done what they were last woken for.
 fn awake_in(crowd: &[Member]) -> usize {
     let spread = (crowd.len() / LOOKED_AT).max(1);
     crowd.iter().step_by(spread).filter(|member| !member.port.is_at_rest()).count()
