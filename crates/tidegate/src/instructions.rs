@@ -68,7 +68,10 @@ impl Room {
     /// What the broker does with a message, until it has been handed to everybody.
     pub fn publish(&self, publication: &Arc<Publication>) {
         self.fanout.deliver(publication);
-        self.runtime.block_on(self.fanout.keep_pace(&publication.channel, true));
+        if let Some(all) = self.fanout.pace(&publication.channel, true) {
+            // Its end is all that is waited for.
+            let _ = self.runtime.block_on(all);
+        }
     }
 
     /// A further subscription for each of these channels.

@@ -42,7 +42,7 @@ pub use gate::{BuildError, Builder, Gate};
 pub use listener::Listener;
 pub use metrics::Metrics;
 pub use origin::{InvalidOrigin, Origin, Origins};
-pub use publish::{PublishError, Publisher};
+pub use publish::{Pace, PublishError, Publisher};
 pub use request::{HandleRequest, Request, Response};
 pub use settings::{Concurrency, Config, DrainSettings, OutboundMemory, UpgradeSettings};
 pub use tls::{Tls, TlsError};

@@ -1,6 +1,8 @@
 //! Publishing: from a channel's name and some data to a position, or to an error that says whose fault it is.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use serde::Serialize;
 use tidegate_core::broker::{Broker, BrokerError, Published, Sequence};
 use tidegate_core::message::Publish;
 use tidegate_core::{Body, ChannelName, ChannelRule, ErrorCode, InvalidChannel, Overflow, SessionSettings};
+use tokio::sync::oneshot;
 use ulid::Ulid;
 
 use crate::hub::FanOut;
@@ -78,30 +81,46 @@ impl Publisher {
         self.send(Publish { channel, message_id: None, key: None, body: Body::Data(data) }).await
     }
 
-    /// Publishes a message as it is: with its id, by which repetitions are recognised, and its key on `state` channels.
+    /// Publishes a message as it is: with its id, by which repetitions are recognised, and its key on `state` channels. Waits for
+    /// [room](Publisher::room) before and keeps [pace](Pace) after it, for as long as it takes.
     ///
     /// # Errors
     /// See [`PublishError`].
     pub async fn send(&self, publish: Publish) -> Result<Published, PublishError> {
         self.room(&publish.channel).await;
+        let (published, pace) = self.store(publish).await?;
+        pace.await;
+        Ok(published)
+    }
+
+    /// The broker's part of [`Publisher::send`] alone, for who gives it a deadline. [`Publisher::room`] comes before it, and what it
+    /// gives is to be awaited before the next.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn store(&self, publish: Publish) -> Result<(Published, Pace), PublishError> {
         let session = Arc::clone(&self.config.load().session);
         let rule = check(&session, &publish)?;
-        Ok(self.publish_by(rule, publish).await?)
+        Ok(self.store_by(rule, publish).await?)
     }
 
     /// The same for several of a longer sequence, whose order holds also when one of them fails: those behind it are refused then. Gives
-    /// an outcome for each, in their order, when the last is known. They are with the broker once the future was polled, and so do
-    /// not wait for room: see [`Publisher::room`].
-    pub async fn send_all(&self, sequence: &Arc<Sequence>, publishes: Vec<Publish>) -> Vec<Result<Published, PublishError>> {
+    /// an outcome for each, in their order, when the last is known. They are with the broker once the future was polled.
+    pub async fn store_all(&self, sequence: &Arc<Sequence>, publishes: Vec<Publish>) -> (Vec<Result<Published, PublishError>>, Pace) {
         let session = Arc::clone(&self.config.load().session);
+        let (mut outcomes, mut pace) = (Vec::with_capacity(publishes.len()), Pace::default());
         // Joined futures are first polled in their order, and so stand in line in it.
-        let runs = runs(&session, publishes).into_iter().map(|run| self.publish_run(sequence, run));
-        join_all(runs).await.into_iter().flatten().collect()
+        let runs = runs(&session, publishes).into_iter().map(|run| self.store_run(sequence, run));
+        for (some, their_pace) in join_all(runs).await {
+            outcomes.extend(some);
+            pace.0.extend(their_pace.0);
+        }
+        (outcomes, pace)
     }
 
-    async fn publish_run(&self, sequence: &Arc<Sequence>, run: Run<'_>) -> Vec<Result<Published, PublishError>> {
+    async fn store_run(&self, sequence: &Arc<Sequence>, run: Run<'_>) -> (Vec<Result<Published, PublishError>>, Pace) {
         let (rule, mut publishes) = match run {
-            Run::Refused(error) => return vec![Err(error)],
+            Run::Refused(error) => return (vec![Err(error)], Pace::default()),
             Run::Of(rule, publishes) => (rule, publishes),
         };
         name(&mut publishes);
@@ -113,10 +132,7 @@ impl Publisher {
             false => (new + 1, repeated),
         });
         self.metrics.published(rule.kind, new, repeated);
-        for channel in &channels {
-            self.fanout.keep_pace(channel, rule.overflow == Overflow::Pause).await;
-        }
-        outcomes.into_iter().map(|outcome| outcome.map_err(PublishError::from)).collect()
+        (outcomes.into_iter().map(|outcome| outcome.map_err(PublishError::from)).collect(), self.pace(rule, &channels))
     }
 
     /// Waits until no subscriber of a channel whose publishers wait for them (`pause`) is full. On other channels there is always room.
@@ -128,13 +144,36 @@ impl Publisher {
     }
 
     /// Publishes on a channel whose rule and authority have been looked up: it is with the broker once this was polled.
-    pub(crate) async fn publish_by(&self, rule: &ChannelRule, mut publish: Publish) -> Result<Published, BrokerError> {
+    pub(crate) async fn store_by(&self, rule: &ChannelRule, mut publish: Publish) -> Result<(Published, Pace), BrokerError> {
         let channel = publish.channel.clone();
         name(std::slice::from_mut(&mut publish));
         let published = self.broker.publish(rule, publish).await?;
         self.metrics.published(rule.kind, u64::from(!published.duplicate), u64::from(published.duplicate));
-        self.fanout.keep_pace(&channel, rule.overflow == Overflow::Pause).await;
-        Ok(published)
+        Ok((published, self.pace(rule, std::slice::from_ref(&channel))))
+    }
+
+    fn pace(&self, rule: &ChannelRule, channels: &[ChannelName]) -> Pace {
+        Pace(channels.iter().filter_map(|channel| self.fanout.pace(channel, rule.overflow == Overflow::Pause)).collect())
+    }
+}
+
+/// A future that ends when the subscribers of a channel have nearly caught up with what it was given until a publish, or all of it on
+/// a `pause` channel: it is what keeps publishers from running ahead of them. It lasts as long as a fan-out does; no subscriber can hold
+/// it up.
+#[derive(Debug, Default)]
+#[must_use = "a publisher that does not wait for it may run ahead of the subscribers"]
+pub struct Pace(Vec<oneshot::Receiver<()>>);
+
+impl Future for Pace {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(last) = self.0.last_mut() {
+            // Its end is all that is waited for.
+            let _ = ready!(Pin::new(last).poll(context));
+            self.0.pop();
+        }
+        Poll::Ready(())
     }
 }
 

@@ -346,6 +346,37 @@ async fn a_publisher_does_not_wait_for_who_is_gone() {
     tokio::time::timeout(Duration::from_secs(4), publishing).await.unwrap();
 }
 
+/// Publishers that wait for a subscriber have nothing in their hands that others need.
+#[tokio::test]
+async fn who_waits_on_a_pause_channel_holds_up_nobody_else() {
+    let mut config = config(|session| session.outbox.stall = Duration::from_secs(60));
+    config.concurrency.commands = 1;
+    let rig = rig(config).await;
+    let mut stalled = Client::welcome(&rig).await;
+    stalled.subscribe_live("pause:1").await;
+    let publisher = rig.gate.publisher();
+    let data = json!("x".repeat(8000));
+    while tokio::time::timeout(Duration::from_millis(300), publisher.publish("pause:1", &data)).await.is_ok() {}
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::welcome(&rig).await;
+        client.say(json!({ "type": "publish", "id": 1, "channel": "pause:1", "data": 1 })).await;
+        waiting.push(client);
+    }
+    let mut other = Client::welcome(&rig).await;
+    let served = async {
+        other.subscribe_live("e:1").await;
+        assert_eq!(other.ask(json!({ "type": "request", "id": 2, "method": "echo", "data": 7 })).await["data"], 7);
+    };
+    tokio::time::timeout(Duration::from_secs(2), served).await.expect("the others are served");
+    // Once it reads again, all have their answers.
+    let reading = tokio::spawn(async move { while stalled.next().await["data"] != 1 {} });
+    for client in &mut waiting {
+        assert_eq!(client.next().await["type"], "published");
+    }
+    reading.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_disconnect_channel_cuts_the_slow() {
     let rig = rig(config(|session| session.limits.close = Duration::from_millis(200))).await;

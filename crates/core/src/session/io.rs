@@ -297,12 +297,14 @@ impl PartialEq for Publication {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Push {
-    /// It waits for the socket. The driver has to be woken if [`super::Session::wants_write`] did not hold before.
+    /// It waits for the socket, or is let past to it. The driver has to be woken if [`super::Session::wants_write`] did not hold before.
     Queued,
     /// It waits, and the publisher is to wait before it sends another (`pause`).
     Full,
-    /// So many messages of the lane were dropped, perhaps this one; the subscriber will be told.
+    /// It waits, and so many older messages of the lane were dropped for it; the subscriber will be told.
     Dropped(u32),
+    /// There was no room for it: so many of the lane were dropped, this one among them; the subscriber will be told.
+    Refused(u32),
     /// It replaced an older one of its key.
     Conflated,
     /// The lane went, or is, behind: it will be read from history.

@@ -123,7 +123,7 @@ impl Session {
         match push {
             Push::Parked => self.ask_for_history(),
             Push::Disconnected => self.cut_slow(now),
-            Push::Queued | Push::Full | Push::Dropped(_) | Push::Conflated | Push::Ignored => {}
+            Push::Queued | Push::Full | Push::Dropped(_) | Push::Refused(_) | Push::Conflated | Push::Ignored => {}
         }
         push
     }

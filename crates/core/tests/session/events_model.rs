@@ -95,7 +95,8 @@ impl EventsModel {
         match dropped {
             0 if EVENTS[lane] == "pause:a" && self.is_above_half() => Push::Full,
             0 => Push::Queued,
-            dropped => Push::Dropped(dropped),
+            dropped if fits => Push::Dropped(dropped),
+            dropped => Push::Refused(dropped),
         }
     }
 

@@ -105,7 +105,7 @@ impl Mixed {
             channel.received.push(Told::Message(number));
         } else if !is_lost {
             match self.bench.session.deliver(self.bench.now, channel.subscription, &message) {
-                Push::Dropped(dropped) => channel.dropped += dropped,
+                Push::Dropped(dropped) | Push::Refused(dropped) => channel.dropped += dropped,
                 Push::Ignored => assert!(message.position.is_some(), "an event was ignored"),
                 Push::Disconnected => panic!("no lane here disconnects"),
                 Push::Queued | Push::Full | Push::Conflated | Push::Parked => {}

@@ -115,17 +115,17 @@ pub(super) fn pauses(gate: &Gate, publish: &Publish) -> bool {
     gate.config().session.rule(&publish.channel).is_some_and(|rule| rule.overflow == Overflow::Pause)
 }
 
-/// Publishes. A channel whose publishers wait for subscribers may take as long as a stalled subscriber has.
+/// Publishes. A channel whose publishers wait for subscribers may take as long as a stalled subscriber has; only the broker's part has
+/// a deadline of its own.
 async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
-    let within = if pauses(gate, &publish) { BROKER_WITHIN + gate.config().session.outbox.stall } else { BROKER_WITHIN };
-    match patiently(within, gate.publisher().send(publish)).await {
-        Some(Ok(Published { position, duplicate })) => {
-            let (epoch, offset) = position.map(|position| (position.epoch.to_string(), position.offset)).unzip();
-            Ok(Receipt { epoch, offset, duplicate })
-        }
-        Some(Err(error)) => Err(error.into()),
-        None => Err(unanswered()),
+    let publisher = gate.publisher();
+    if patiently(gate.config().session.outbox.stall, publisher.room(&publish.channel)).await.is_none() {
+        return Err(Refusal::new(ErrorCode::Unavailable, "subscribers of the channel don't keep up; the message is not stored"));
     }
+    let (Published { position, duplicate }, pace) = patiently(BROKER_WITHIN, publisher.store(publish)).await.ok_or_else(unanswered)??;
+    pace.await;
+    let (epoch, offset) = position.map(|position| (position.epoch.to_string(), position.offset)).unzip();
+    Ok(Receipt { epoch, offset, duplicate })
 }
 
 /// A publish that the broker has not answered in time.

@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use tidegate::broker::{Published, Sequence};
 use tidegate::message::Publish;
-use tidegate::{ChannelName, Epoch, ErrorCode, Gate, Position, PublishError, Publisher};
+use tidegate::{ChannelName, Epoch, ErrorCode, Gate, Pace, Position, PublishError, Publisher};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
@@ -37,7 +37,8 @@ const ANSWERS: usize = 32 * 1024;
 
 /// Comes when there is room.
 type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Publishing = Pin<Box<dyn Future<Output = Vec<Result<Published, PublishError>>> + Send>>;
+type Outcomes = Vec<Result<Published, PublishError>>;
+type Publishing = Pin<Box<dyn Future<Output = (Outcomes, Pace)> + Send>>;
 
 /// Lines that have no answer yet.
 enum Flying {
@@ -48,6 +49,12 @@ enum Flying {
         lines: usize,
         bytes: usize,
         begun: Instant,
+    },
+    /// Published. The answers wait for the subscribers, and the broker's time is over.
+    Paced {
+        outcomes: Outcomes,
+        pace: Pace,
+        bytes: usize,
     },
     Done(std::vec::IntoIter<Result<Published, PublishError>>),
     /// So many whose time is over.
@@ -221,13 +228,11 @@ impl Work {
             return self.flying.push_back(Flying::Done(refused.into_iter()));
         }
         let (publisher, sequence) = (self.publisher.clone(), self.sequence.clone());
-        let mut publishing: Publishing = Box::pin(unconstrained(async move { publisher.send_all(&sequence, piece).await }));
+        let mut publishing: Publishing = Box::pin(unconstrained(async move { publisher.store_all(&sequence, piece).await }));
+        self.flying_bytes += bytes;
         self.flying.push_back(match publishing.as_mut().poll(context) {
-            Poll::Ready(outcomes) => Flying::Done(outcomes.into_iter()),
-            Poll::Pending => {
-                self.flying_bytes += bytes;
-                Flying::UnderWay { publishing, lines, bytes, begun }
-            }
+            Poll::Ready((outcomes, pace)) => Flying::Paced { outcomes, pace, bytes },
+            Poll::Pending => Flying::UnderWay { publishing, lines, bytes, begun },
         });
     }
 
@@ -273,11 +278,21 @@ impl Work {
                 Flying::UnderWay { publishing, lines, bytes, begun } => {
                     let (lines, bytes) = (*lines, *bytes);
                     *first = match publishing.as_mut().poll(context) {
-                        Poll::Ready(outcomes) => Flying::Done(outcomes.into_iter()),
-                        Poll::Pending if self.patience.poll_over(context, *begun).is_ready() => Flying::Unanswered(lines),
+                        Poll::Ready((outcomes, pace)) => Flying::Paced { outcomes, pace, bytes },
+                        Poll::Pending if self.patience.poll_over(context, *begun).is_ready() => {
+                            self.flying_bytes -= bytes;
+                            Flying::Unanswered(lines)
+                        }
                         Poll::Pending => return None,
                     };
-                    self.flying_bytes -= bytes;
+                    continue;
+                }
+                Flying::Paced { outcomes, pace, bytes } => {
+                    if Pin::new(pace).poll(context).is_pending() {
+                        return None;
+                    }
+                    self.flying_bytes -= *bytes;
+                    *first = Flying::Done(std::mem::take(outcomes).into_iter());
                     continue;
                 }
             }

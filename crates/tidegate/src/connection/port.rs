@@ -116,7 +116,7 @@ impl Port {
         mut pushed: impl FnMut(Push),
     ) -> usize {
         let mut state = self.state.lock();
-        let Some(messages) = batch.messages().get(from..).filter(|_| !state.ended) else { return 0 };
+        let Some(messages) = batch.messages().get(from..).filter(|_| !state.is_over()) else { return 0 };
         if from == 0 && state.may_write(route) && state.session.pass(now, subscription, messages) {
             messages.iter().for_each(|_| pushed(Push::Queued));
             let sleeper = state.write_directly(now, batch);
@@ -177,7 +177,7 @@ impl Port {
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
-        if state.ended {
+        if state.is_over() {
             return;
         }
         change(&mut state);
@@ -242,6 +242,11 @@ fn wake(sleeper: Option<Waker>) {
 }
 
 impl State {
+    /// Nothing reaches the session any more.
+    const fn is_over(&self) -> bool {
+        self.ended || self.cut
+    }
+
     /// Whether the driver sleeps with a socket that takes bytes, as far as is known, so that another may write.
     const fn is_quiet(&self) -> bool {
         self.driver.is_some() && !self.blocked && self.direct.is_open()

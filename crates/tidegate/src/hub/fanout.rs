@@ -1,47 +1,29 @@
 //! From the broker to the sockets: batches of a channel's messages, handed to its subscribers by one task, and what became of them.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tidegate_core::broker::Sink;
 use tidegate_core::session::{Input, Push};
 use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::full::Full;
 use super::pending::{Item, Items};
 use super::registry::{Member, Registry, Step};
+use super::stint::{QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::{Batch, Port, Route, publication_frame};
 use crate::metrics::Metrics;
 
-/// Items of a channel that may be pending before its publishers wait for their answers: two batches, so that one fills while the
-/// other goes out. What is pending is bounded by it and by what publishers may have under way.
-const PENDING: usize = 64;
-
-/// Subscribers written to in a row before other tasks get their turn: about a millisecond.
-const WRITTEN_IN_A_ROW: usize = 128;
-
-/// Subscribers in a row for whom a message is only queued, which takes less than half of that.
-const QUEUED_IN_A_ROW: usize = 1024;
-
-/// Of a crowd so many are looked at to see whether it is at rest, evenly spread: drivers write in the order in which they were woken.
-const LOOKED_AT: usize = 16;
-
-/// Of those so many may be at work in a crowd that counts as at rest: a few always have something to do.
-const AWAKE_AT_MOST: usize = LOOKED_AT / 4;
-
-/// A crowd that is huge: others would wait for 60 ms and more until all of its drivers have written.
-const HUGE: usize = 8192;
-
-/// Turns that a fan-out gives the drivers of a huge crowd. They need some twenty; a subscriber that is never at rest because it has so
-/// much to say holds up no other.
-const TURNS_AT_MOST: usize = 256;
+/// Items of a channel that may be unfinished before its publishers wait for their answers: three batches, one that goes out, one that
+/// is ready then, and one that fills. What is pending is bounded by it and by what publishers may have under way.
+const UNFINISHED: usize = 96;
 
 /// The receiver of everything that the broker publishes on subscribed channels.
 #[derive(Debug)]
@@ -55,8 +37,7 @@ pub(crate) struct FanOut {
     runtime: Handle,
     /// Channels that are being handed out.
     pub(super) busy: AtomicUsize,
-    /// Subscribers of `pause` channels that were full when last delivered to.
-    full: Mutex<HashMap<ChannelName, Vec<Arc<Port>>>>,
+    pub(super) full: Full,
 }
 
 /// Messages on their way to a channel's subscribers.
@@ -87,7 +68,7 @@ impl FanOut {
             clock,
             runtime,
             busy: AtomicUsize::new(0),
-            full: Mutex::default(),
+            full: Full::default(),
         })
     }
 
@@ -107,38 +88,20 @@ impl FanOut {
     /// Waits until no subscriber of a `pause` channel is full. A subscriber that stops reading is cut by its stall deadline, so
     /// this ends.
     pub(crate) async fn room_in(&self, channel: &ChannelName) {
-        while let Some(port) = self.first_full(channel) {
+        while let Some(port) = self.full.any(channel) {
             port.wait_for_room().await;
         }
     }
 
-    /// Waits, after a publish, until not too much of the channel is pending; if it pauses its publishers, until all is handed out,
-    /// so that who is full is known. Not before the publish: who waited could be overtaken.
-    pub(crate) async fn keep_pace(&self, channel: &ChannelName, pauses: bool) {
-        while let Some(room) = self.registry.wait_for_room(channel, if pauses { 0 } else { PENDING }) {
-            room.await;
-        }
+    /// Whether no subscriber of a `pause` channel is full.
+    pub(crate) fn has_room(&self, channel: &ChannelName) -> bool {
+        self.full.any(channel).is_none()
     }
 
-    fn first_full(&self, channel: &ChannelName) -> Option<Arc<Port>> {
-        let mut full = self.full.lock();
-        let ports = full.get_mut(channel)?;
-        ports.retain(|port| port.is_full());
-        let first = ports.first().cloned();
-        if first.is_none() {
-            full.remove(channel);
-        }
-        first
-    }
-
-    fn note_full(&self, channel: &ChannelName, found: Vec<Arc<Port>>) {
-        let mut full = self.full.lock();
-        let ports = full.entry(channel.clone()).or_default();
-        for port in found {
-            if !ports.iter().any(|known| Arc::ptr_eq(known, &port)) {
-                ports.push(port);
-            }
-        }
+    /// What a publisher waits for after a publish: that of what the channel has been given so far not too much is unfinished; if it
+    /// pauses its publishers nothing, so that who is full is known. Not before the publish: who waited could be overtaken.
+    pub(crate) fn pace(&self, channel: &ChannelName, pauses: bool) -> Option<oneshot::Receiver<()>> {
+        self.registry.wait_for_pace(channel, if pauses { 0 } else { UNFINISHED })
     }
 
     fn put(&self, channel: &ChannelName, item: Item) {
@@ -150,7 +113,7 @@ impl FanOut {
     fn begin(&self, channel: ChannelName, flush_window: Duration) {
         if let Some(fanout) = self.own.upgrade() {
             self.busy.fetch_add(1, Ordering::Relaxed);
-            self.runtime.spawn(Turn { fanout, channel, flush_window, ended: false }.run());
+            self.runtime.spawn(Turn { fanout, channel, flush_window, stint: Stint::default(), ended: false }.run());
         }
     }
 
@@ -162,7 +125,7 @@ impl FanOut {
             self.metrics.dropped(rule.kind, rule.overflow, tally.dropped);
         }
         if !tally.full.is_empty() {
-            self.note_full(channel, tally.full);
+            self.full.note(channel, tally.full);
         }
     }
 }
@@ -185,6 +148,7 @@ struct Turn {
     fanout: Arc<FanOut>,
     channel: ChannelName,
     flush_window: Duration,
+    stint: Stint,
     ended: bool,
 }
 
@@ -211,20 +175,15 @@ impl Turn {
         }
     }
 
-    async fn hand_out(&self, step: Step) {
+    async fn hand_out(&mut self, step: Step) {
         let Step { rule, members, items, first } = step;
         match items {
             Items::Messages(messages) => {
                 let batch = Batch::new(messages, |frames| self.fanout.budget.charge(frames, 0));
                 let delivery = Delivery { rule, channel: self.channel.clone(), members, batch, first };
-                self.fanout.deliver_all(delivery).await;
+                self.fanout.deliver_all(delivery, &mut self.stint).await;
             }
-            Items::Lost(position) => {
-                let now = self.fanout.clock.now();
-                for member in members.iter().filter(|member| member.skips(first) == 0) {
-                    member.port.tell(now, Input::Lost(member.subscription, position));
-                }
-            }
+            Items::Lost(position) => self.fanout.tell_of_loss(&members, first, position, &mut self.stint).await,
         }
     }
 }
@@ -245,26 +204,38 @@ impl FanOut {
     /// Hands a batch to every subscriber, in one of two ways. To *write* to each at once is the shortest way for what comes by itself.
     /// To *queue* for all, and let their drivers write, is the cheapest where messages come faster than they go out: what is published
     /// meanwhile joins what waits, in one write.
-    async fn deliver_all(&self, delivery: Delivery) {
+    async fn deliver_all(&self, delivery: Delivery, stint: &mut Stint) {
         let mut tally = Tally::default();
-        let is_single = delivery.batch.messages().len() == 1;
+        let is_alone = delivery.batch.messages().len() == 1;
         let mut left = &delivery.members[..];
-        // So few can't be enough to queue for: they need no look.
-        let mut writes = !is_single || left.len() <= AWAKE_AT_MOST || awake_in(left) <= AWAKE_AT_MOST;
+        let mut writes = !is_alone || is_at_rest(left);
         while !left.is_empty() {
             let in_a_row = if writes { WRITTEN_IN_A_ROW } else { QUEUED_IN_A_ROW };
-            let (chunk, later) = left.split_at(left.len().min(in_a_row));
+            let (chunk, later) = stint.split(left, in_a_row);
             self.deliver_to(chunk, &delivery, if writes { self.route() } else { Route::Queue }, &mut tally);
-            if chunk.len() == in_a_row {
-                yield_now().await;
-                if delivery.members.len() > HUGE {
-                    wait_for_drivers(chunk).await;
-                }
-                writes = writes && !(is_single && self.registry.has_pending(&delivery.channel));
+            if stint.add(chunk, in_a_row) {
+                give_way(chunk, &delivery.members).await;
+                writes = writes && !(is_alone && self.registry.has_pending(&delivery.channel));
             }
             left = later;
         }
         self.count(&delivery, tally);
+    }
+
+    /// Every subscriber that was there learns that messages may be missing.
+    async fn tell_of_loss(&self, members: &[Member], first: u64, position: Option<Position>, stint: &mut Stint) {
+        let mut left = members;
+        while !left.is_empty() {
+            let (chunk, later) = stint.split(left, QUEUED_IN_A_ROW);
+            let now = self.clock.now();
+            for Member { port, subscription, .. } in chunk.iter().filter(|member| member.skips(first) == 0) {
+                or_cut(port, || port.tell(now, Input::Lost(*subscription, position)));
+            }
+            if stint.add(chunk, QUEUED_IN_A_ROW) {
+                give_way(chunk, members).await;
+            }
+            left = later;
+        }
     }
 
     /// From other channels under way a subscriber may be about to get more: its driver gathers that into one write.
@@ -276,28 +247,26 @@ impl FanOut {
         let now = self.clock.now();
         for member in members {
             let Member { port, subscription, .. } = member;
-            let mut pushed = |push| tally.add(push, port);
-            let buffered = port.deliver(now, *subscription, &delivery.batch, member.skips(delivery.first), route, &mut pushed);
-            tally.most_buffered = tally.most_buffered.max(buffered);
+            let from = member.skips(delivery.first);
+            or_cut(port, || {
+                let buffered = port.deliver(now, *subscription, &delivery.batch, from, route, |push| tally.add(push, port));
+                tally.most_buffered = tally.most_buffered.max(buffered);
+            });
         }
     }
 }
 
-/// Of the members looked at, those whose drivers have not yet done what they were last woken for.
-fn awake_in(crowd: &[Member]) -> usize {
-    let spread = (crowd.len() / LOOKED_AT).max(1);
-    crowd.iter().step_by(spread).filter(|member| !member.port.is_at_rest()).count()
-}
-
-/// Gives way until the drivers that were woken have written. Were the next ones woken before that, all of them would soon stand in the
-/// run queue, in front of what everybody else has to do.
-async fn wait_for_drivers(woken: &[Member]) {
-    for _ in 0..TURNS_AT_MOST {
-        if awake_in(woken) == 0 {
-            return;
+/// Does something with a connection. If that panics the connection ends, so that nobody else has to do without what comes next.
+fn or_cut(port: &Arc<Port>, work: impl FnOnce()) {
+    struct Cut<'p>(&'p Port);
+    impl Drop for Cut<'_> {
+        fn drop(&mut self) {
+            self.0.cut();
         }
-        yield_now().await;
     }
+    let cut = Cut(port);
+    work();
+    std::mem::forget(cut);
 }
 
 impl Tally {
@@ -306,12 +275,16 @@ impl Tally {
             Push::Queued | Push::Conflated | Push::Parked => self.reached += 1,
             Push::Full => {
                 self.reached += 1;
-                self.full.push(Arc::clone(port));
+                // Once, though it may be told of each message of a batch.
+                if self.full.last().is_none_or(|last| !Arc::ptr_eq(last, port)) {
+                    self.full.push(Arc::clone(port));
+                }
             }
             Push::Dropped(messages) => {
                 self.reached += 1;
                 self.dropped += u64::from(messages);
             }
+            Push::Refused(messages) => self.dropped += u64::from(messages),
             Push::Disconnected => self.dropped += 1,
             Push::Ignored => {}
         }

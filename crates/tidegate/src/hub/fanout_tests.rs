@@ -14,6 +14,7 @@ use tidegate_core::message::ServerMessage;
 use tidegate_core::session::Transmit;
 use tidegate_core::{Body, ChannelKind, ChannelName, ChannelRule, Moment, Pattern, Publication};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
 
 use crate::connection::Port;
@@ -73,12 +74,80 @@ fn a_panic_leaves_a_gap_where_it_was_and_what_comes_later_comes() {
     room.ports[2].sleep(Waker::from(Arc::new(Broken)));
     room.publish(&message(&channel, "2"));
     assert_eq!(room.fanout.metrics.panic.get(), 1);
+    room.ports[2].sleep(Waker::from(Arc::new(Broken)));
     room.publish(&message(&channel, "3"));
     for (number, port) in room.ports.iter().enumerate() {
-        let expected: &[&str] = if number <= 2 { &["1", "2", "gap", "3"] } else { &["1", "gap", "3"] };
+        let expected: &[&str] = match number {
+            0..2 => &["1", "2", "gap", "3"],
+            2 => &["1", "2"],
+            _ => &["1", "gap", "3"],
+        };
         assert_eq!(written(port), expected, "subscriber {number}");
     }
-    assert_eq!(room.fanout.metrics.panic.get(), 1);
+    assert_eq!(room.fanout.metrics.panic.get(), 1, "it is cut, and so panics once");
+}
+
+/// Turns that another task gets until all that was given to the channel is handed out.
+fn turns_of_others(channel: &ChannelName, room: &Room) -> usize {
+    let (fanout, channel) = (Arc::clone(&room.fanout), channel.clone());
+    room.runtime.block_on(async move {
+        let mut turns = 0;
+        while fanout.pace(&channel, true).is_some() {
+            yield_now().await;
+            turns += 1;
+        }
+        turns
+    })
+}
+
+#[test]
+fn a_small_crowd_with_much_to_get_lets_others_have_their_turns() {
+    let (channel, room) = room(100);
+    (0..640).for_each(|_| room.fanout.deliver(&message(&channel, "1")));
+    let turns = turns_of_others(&channel, &room);
+    // 20 batches to 100 are 2,000 deliveries, 128 in a row.
+    assert!((15..30).contains(&turns), "{turns}");
+    assert!(room.ports.iter().all(|port| written(port).len() == 640));
+}
+
+#[test]
+fn a_word_of_loss_lets_others_have_their_turns() {
+    let (channel, room) = room(5000);
+    room.fanout.lost(&channel, None);
+    let turns = turns_of_others(&channel, &room);
+    assert!((4..10).contains(&turns), "{turns}");
+    assert!(room.ports.iter().all(|port| written(port) == ["gap"]));
+}
+
+/// What others publish later does not prolong the wait of who published before.
+#[test]
+fn a_publisher_waits_for_what_was_there_when_it_published() {
+    let (channel, room) = room(1);
+    let publish = |messages| (0..messages).for_each(|_| room.fanout.deliver(&message(&channel, "1")));
+    let take = || room.fanout.registry.take(&channel).is_some();
+    publish(40);
+    let mut all = room.fanout.pace(&channel, true).unwrap();
+    assert!(room.fanout.pace(&channel, false).is_none(), "so few may be unfinished");
+    publish(100);
+    let mut most = room.fanout.pace(&channel, false).unwrap();
+    assert!(take());
+    publish(1000);
+    assert!(take() && most.try_recv() == Err(TryRecvError::Empty));
+    assert!(take() && most.try_recv() == Err(TryRecvError::Closed), "of 140 at most 96 are not handed out: 64 are");
+    assert_eq!(all.try_recv(), Err(TryRecvError::Closed));
+}
+
+#[test]
+fn who_leaves_a_channel_is_not_full_any_more() {
+    let (channel, room) = room(3);
+    room.fanout.full.note(&channel, room.ports.clone());
+    for (left, port) in (0..3).rev().zip(&room.ports) {
+        assert!(!room.fanout.full.is_empty());
+        room.fanout.full.forget(&channel, port);
+        assert_eq!(room.fanout.full.is_empty(), left == 0);
+    }
+    room.fanout.full.note(&channel, room.ports.clone());
+    assert!(room.fanout.has_room(&channel) && room.fanout.full.is_empty(), "nobody is full");
 }
 
 /// More than one turn's worth: whoever is last gets the same in the same order.
@@ -207,7 +276,7 @@ fn a_message_that_comes_during_the_writes_is_joined_by_the_rest() {
         }
         // The first is taken, and written to 128.
         fanout.deliver(&second);
-        fanout.keep_pace(&second.channel, true).await;
+        let _ = fanout.pace(&second.channel, true).unwrap().await;
     });
     assert_eq!(crowd.reached("1"), (0..128).collect::<Vec<_>>());
     for (number, port) in crowd.room.ports.iter().enumerate() {

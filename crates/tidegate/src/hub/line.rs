@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tidegate_core::message::{CommandId, Publish};
 use tidegate_core::{ChannelRule, ConnectionId, Overflow};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Hub;
 use super::outside::Task;
@@ -45,10 +46,24 @@ impl Hub {
     /// Begins one after the other until the line is empty.
     async fn serve(self: Arc<Self>, connection: ConnectionId) {
         while let Some(wish) = self.lines.next(connection) {
-            // Closed never: it lives as long as the hub.
-            let Ok(permit) = Arc::clone(&self.commands).acquire_owned().await else { return };
-            self.publisher.room(&wish.publish.channel).await;
+            let Some(permit) = self.turn(&wish).await else { return };
             wish.begin(permit);
+        }
+    }
+
+    /// Comes when there is room on the channel and a permit. Neither is held while the other is waited for: what everybody else wants
+    /// must not wait for the subscribers of one channel.
+    async fn turn(&self, wish: &Wish) -> Option<OwnedSemaphorePermit> {
+        let pauses = wish.rule.overflow == Overflow::Pause;
+        loop {
+            if pauses {
+                self.fanout.room_in(&wish.publish.channel).await;
+            }
+            // Closed never: it lives as long as the hub.
+            let permit = Arc::clone(&self.commands).acquire_owned().await.ok()?;
+            if !pauses || self.fanout.has_room(&wish.publish.channel) {
+                return Some(permit);
+            }
         }
     }
 }

@@ -3,12 +3,14 @@
 mod fanout;
 #[cfg(test)]
 mod fanout_tests;
+mod full;
 mod line;
 mod outside;
 mod pending;
 mod registry;
 mod replay;
 mod shed;
+mod stint;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_core::broker::{BrokerError, HistoryError, Page, PageLimit, Published};
+use tidegate_core::broker::{HistoryError, Page, PageLimit};
 use tidegate_core::message::{CommandId, Credential, GapReason, Since};
 use tidegate_core::session::{Ending, Input, Notice, Output, SubscriptionId};
 use tidegate_core::{ChannelName, ChannelRule, CloseCode, ErrorCode};
@@ -59,9 +59,9 @@ impl Outside for Hub {
     }
 
     fn detach(self: Arc<Self>, port: &Port, subscription: SubscriptionId, channel: &ChannelName) {
-        if self.fanout.registry.leave(channel, port, subscription)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        let was_last = self.fanout.registry.leave(channel, port, subscription);
+        self.fanout.full.forget(channel, port);
+        if was_last && let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let channel = channel.clone();
             runtime.spawn(async move { self.unsubscribe_unless_wanted(&channel).await });
         }
@@ -229,9 +229,18 @@ impl Wish {
         }
     }
 
-    async fn publish(self, _permit: OwnedSemaphorePermit) {
+    /// The permit is for the broker's part: what everybody else wants must not wait for the subscribers of one channel.
+    async fn publish(self, permit: OwnedSemaphorePermit) {
         let Self { task, id, rule, publish } = self;
-        let published: Result<Published, BrokerError> = task.hub.publisher.publish_by(&rule, publish).await;
+        let stored = task.hub.publisher.store_by(&rule, publish).await;
+        drop(permit);
+        let published = match stored {
+            Ok((published, pace)) => {
+                pace.await;
+                Ok(published)
+            }
+            Err(error) => Err(error),
+        };
         task.answer(Input::Published(id, published));
     }
 }

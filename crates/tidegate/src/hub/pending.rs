@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tidegate_core::{Position, Publication};
-use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, oneshot};
 
 use crate::connection::{BATCH_BYTES, BATCH_MESSAGES};
 
@@ -29,7 +29,11 @@ pub(crate) enum Items {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     items: VecDeque<Item>,
-    room: Option<Arc<Notify>>,
+    /// Items that were taken and are being handed out.
+    in_hand: usize,
+    /// Publishers that wait until so many of the channel's items are handed out. Who came first waits for the fewest. A wait is over
+    /// when its end here is dropped.
+    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
     /// Somebody waits until there is enough for a batch.
     batch: Option<Arc<Notify>>,
 }
@@ -37,6 +41,11 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Items that are not yet with every subscriber.
+    pub(super) fn unfinished(&self) -> usize {
+        self.items.len() + self.in_hand
     }
 
     pub(super) fn put(&mut self, item: Item) {
@@ -59,9 +68,19 @@ impl Pending {
         self.items.push_front(Item::Lost(None));
     }
 
-    /// Takes as many messages as fit one write, or the word of a loss that stands before them.
-    pub(super) fn take(&mut self) -> Option<Items> {
-        self.give_room();
+    /// Takes as many messages as fit one write, or the word of a loss that stands before them. What was taken last is handed out, `done`
+    /// items in all.
+    pub(super) fn take(&mut self, done: u64) -> Option<Items> {
+        while self.waiting.front().is_some_and(|(until, _)| *until <= done) {
+            self.waiting.pop_front();
+        }
+        let before = self.items.len();
+        let taken = self.take_batch();
+        self.in_hand = before - self.items.len();
+        taken
+    }
+
+    fn take_batch(&mut self) -> Option<Items> {
         if let Item::Lost(position) = self.items.front()? {
             let position = *position;
             self.items.pop_front();
@@ -84,15 +103,11 @@ impl Pending {
         Some(Items::Messages(messages))
     }
 
-    /// Created before the queue is let go of: what gives room later ends the wait.
-    pub(super) fn wait_for_room(&mut self) -> OwnedNotified {
-        Arc::clone(self.room.get_or_insert_default()).notified_owned()
-    }
-
-    pub(super) fn give_room(&mut self) {
-        if let Some(room) = self.room.take() {
-            room.notify_waiters();
-        }
+    /// A wait that ends once so many of the channel's items are handed out, or the last one is.
+    pub(super) fn wait_until(&mut self, done: u64) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.push_back((done, sender));
+        receiver
     }
 }
 
@@ -108,7 +123,7 @@ mod tests {
     }
 
     fn taken(pending: &mut Pending) -> Option<Option<usize>> {
-        Some(match pending.take()? {
+        Some(match pending.take(0)? {
             Items::Messages(messages) => Some(messages.len()),
             Items::Lost(_) => None,
         })

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tidegate_core::session::SubscriptionId;
 use tidegate_core::{ChannelName, ChannelRule};
 use tokio::sync::futures::OwnedNotified;
+use tokio::sync::oneshot;
 
 use super::pending::{Item, Items, Pending};
 use crate::connection::Port;
@@ -129,9 +130,9 @@ impl Registry {
         let mut shard = self.shard(channel).lock();
         let members = shard.get_mut(channel).filter(|members| !members.list.is_empty())?;
         members.given += 1;
-        let begins = members.pending.is_none();
+        let begins = members.pending.is_none().then(|| Arc::clone(&members.rule));
         members.pending.get_or_insert_default().put(item);
-        begins.then(|| Arc::clone(&members.rule))
+        begins
     }
 
     /// The end of a wait until what is pending fills a batch; `None` where nothing is worth waiting for.
@@ -141,8 +142,7 @@ impl Registry {
 
     /// Whether more is pending than what was last taken.
     pub(crate) fn has_pending(&self, channel: &ChannelName) -> bool {
-        let shard = self.shard(channel).lock();
-        shard.get(channel).and_then(|members| members.pending.as_ref()).is_some_and(|pending| pending.len() > 0)
+        self.shard(channel).lock().get(channel).is_some_and(|members| members.pending.as_ref().is_some_and(|pending| pending.len() > 0))
     }
 
     /// The next step of the task that hands a channel's items out; `None` at its end.
@@ -151,7 +151,7 @@ impl Registry {
         let members = shard.get_mut(channel)?;
         let pending = members.pending.as_mut()?;
         let first = members.given.saturating_sub(pending.len() as u64);
-        if let Some(items) = pending.take() {
+        if let Some(items) = pending.take(first) {
             return Some(Step { rule: Arc::clone(&members.rule), members: Arc::clone(&members.list), items, first });
         }
         members.pending = None;
@@ -168,11 +168,12 @@ impl Registry {
         }
     }
 
-    /// The end of a wait until fewer items are pending, if there are `most` or more; with 0, until all are handed out.
-    pub(crate) fn wait_for_room(&self, channel: &ChannelName, most: usize) -> Option<OwnedNotified> {
+    /// A wait until all but `most` of the items given so far are handed out, if they are not. What comes later does not prolong it.
+    pub(crate) fn wait_for_pace(&self, channel: &ChannelName, most: usize) -> Option<oneshot::Receiver<()>> {
         let mut shard = self.shard(channel).lock();
-        let pending = shard.get_mut(channel)?.pending.as_mut()?;
-        (pending.len() >= most).then(|| pending.wait_for_room())
+        let members = shard.get_mut(channel)?;
+        let pending = members.pending.as_mut()?;
+        (pending.unfinished() > most).then(|| pending.wait_until(members.given.saturating_sub(most as u64)))
     }
 
     fn shard(&self, channel: &ChannelName) -> &Mutex<HashMap<ChannelName, Members>> {
@@ -301,14 +302,13 @@ mod tests {
         join(3);
         assert!(!begins(), "the task is still there");
         assert_eq!(skipped(), Some(vec![0]));
-        assert!(registry.wait_for_room(&channel, 1).is_none() && registry.wait_for_room(&channel, 0).is_some());
+        assert!(registry.wait_for_pace(&channel, 1).is_none() && registry.wait_for_pace(&channel, 0).is_some());
         assert_eq!(skipped(), None);
-        assert!(registry.wait_for_room(&channel, 0).is_none());
+        assert!(registry.wait_for_pace(&channel, 0).is_none());
         assert!(begins(), "another task for what comes later");
     }
 
-    /// Coming and going costs the same alone, in a crowd, and beside 10,000 other channels. Judged by a margin that no noise
-    /// reaches and no search of the crowd stays within.
+    /// The same alone, in a crowd, and beside 10,000 other channels, by a margin that no noise reaches and no search stays within.
     #[test]
     fn joining_and_leaving_do_not_depend_on_the_crowd() {
         let pairs = |crowd: u32, channels: u32| {

@@ -173,7 +173,7 @@ impl EventLane {
 
     fn drop_new(&mut self, dropped_before: u32) -> Push {
         self.mark(self.queue.len(), Missing { slow: 1, bus: false });
-        Push::Dropped(dropped_before + 1)
+        Push::Refused(dropped_before + 1)
     }
 
     /// The place of the oldest message: behind at most the opening's two notices and a marker.
