@@ -4,10 +4,15 @@
 
 mod rig;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rig::{KEY, Peer, Rig, Seen, handshake};
-use tidegate::{AdmissionSettings, Config, Gate, Grants, Origin, Origins, Pattern, TrustedProxies, UpgradeSettings, auth::Anonymous};
+use rig::{KEY, Peer, Rig, Seen, eventually, handshake};
+use tidegate::auth::{Admitted, Anonymous, Authenticate, Denied, Refused, UpgradeRequest};
+use tidegate::message::Credential;
+use tidegate::{
+    AdmissionSettings, BoxFuture, Config, ConnectionId, Gate, Grants, Identity, Origin, Origins, Pattern, TrustedProxies, UpgradeSettings,
+};
 use tokio::io::AsyncWriteExt;
 
 async fn answer(rig: &Rig, request: &str) -> String {
@@ -221,4 +226,33 @@ async fn axum_can_serve_the_gate_itself() {
     assert_eq!(page.connections.len(), 1);
     assert_eq!(page.connections[0].address, address.ip());
     serving.abort();
+}
+
+/// Lets everyone in after this.
+struct After<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Authenticate for After<F> {
+    fn admit<'a>(&'a self, _request: &'a UpgradeRequest<'a>) -> BoxFuture<'a, Result<Admitted, Denied>> {
+        Box::pin(async {
+            self.0();
+            Ok(Admitted::Identified(Arc::default()))
+        })
+    }
+
+    fn verify<'a>(&'a self, _connection: ConnectionId, _credential: Credential) -> BoxFuture<'a, Result<Arc<Identity>, Refused>> {
+        Box::pin(async { Err(Refused::Bad) })
+    }
+}
+
+#[tokio::test]
+async fn a_panic_before_the_101_is_counted_and_leaves_no_handshake_open() {
+    for path in ["/", "/ws"] {
+        let gate = Gate::builder(Config::default()).authenticate(After(|| panic!("as the test wants it")));
+        let rig = Rig::start(gate.build().await.unwrap()).await;
+        let mut peer = Peer::open(rig.address).await;
+        peer.send(handshake(path, "").as_bytes()).await;
+        assert!(matches!(peer.see().await, Seen::End | Seen::Reset), "{path}");
+        eventually("it is counted", || rig.metric("tidegate_panic_total") == 1.0).await;
+        assert_eq!(rig.metric("tidegate_handshakes_open"), 0.0, "{path}");
+    }
 }
