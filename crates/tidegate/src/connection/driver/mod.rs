@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tidegate_core::session::{Ending, Input, Notice, Output};
 use tidegate_core::{CloseCode, Moment};
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use self::reading::{Appetite, Aside, Read};
@@ -170,7 +171,8 @@ impl Driver {
         let Some(alarm) = self.alarm.as_mut().filter(|_| is_new || self.alarm_at <= now) else {
             return Step::Idle;
         };
-        if alarm.as_mut().poll(cx).is_pending() {
+        // Unconstrained: with the task's budget used up the poll would come to nothing, and the alarm not be set.
+        if Pin::new(&mut unconstrained(alarm.as_mut())).poll(cx).is_pending() {
             return Step::Idle;
         }
         self.alarm_at = Moment::NEVER;
