@@ -15,9 +15,9 @@ use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use self::reading::{Appetite, Aside, Read};
-use self::writing::Unwritten;
 use super::frames::Codec;
 use super::raw::Inbox;
+use super::unwritten::Unwritten;
 use super::{Outside, Port, Socket};
 
 /// Turns in a row before the other connections of the thread get theirs.
@@ -97,7 +97,7 @@ impl Driver {
             // Awake, whoever woke it: from here on nobody else writes.
             state.driver = None;
             if let Some(rest) = state.direct.take_rest() {
-                self.unwritten = Some(Unwritten::left(rest));
+                self.unwritten = Some(rest);
             }
             (Appetite::of(&state.session), state.session.wants_write())
         };
