@@ -287,7 +287,8 @@ impl Gate {
         ConnectionPage::of(ports, limit, &self.hub.config.load().session.node, self.hub.clock.now())
     }
 
-    /// Closes a connection with this code and reason text. Says whether there was one.
+    /// Closes a connection with this code and reason text. What waits for it is not sent any more: a peer that reads late still gets
+    /// what the kernel holds, what TLS has encrypted, and the end of a message that had begun. Says whether there was one.
     pub fn close(&self, id: ConnectionId, code: CloseCode, reason: Option<&str>) -> bool {
         let port = self.hub.connections.get(id);
         if let Some(port) = &port {

@@ -4,10 +4,17 @@
 
 mod rig;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rig::{KEY, Peer, Rig, Seen, handshake};
-use tidegate::{AdmissionSettings, Config, Gate, Grants, Origin, Origins, Pattern, TrustedProxies, UpgradeSettings, auth::Anonymous};
+use futures_util::FutureExt;
+use rig::{KEY, Peer, Rig, Seen, eventually, handshake};
+use tidegate::auth::{Admitted, Anonymous, Authenticate, Denied, Refused, UpgradeRequest};
+use tidegate::message::Credential;
+use tidegate::{
+    AdmissionSettings, BoxFuture, Config, ConnectionId, Gate, Grants, HeartbeatSettings, Identity, LimitSettings, Origin, Origins, Pattern,
+    SessionSettings, TrustedProxies, UpgradeSettings,
+};
 use tokio::io::AsyncWriteExt;
 
 async fn answer(rig: &Rig, request: &str) -> String {
@@ -221,4 +228,61 @@ async fn axum_can_serve_the_gate_itself() {
     assert_eq!(page.connections.len(), 1);
     assert_eq!(page.connections[0].address, address.ip());
     serving.abort();
+}
+
+/// Lets everyone in like this, after that.
+struct After<F>(F, Admitted);
+
+impl<F: Fn() + Send + Sync + 'static> Authenticate for After<F> {
+    fn admit<'a>(&'a self, _request: &'a UpgradeRequest<'a>) -> BoxFuture<'a, Result<Admitted, Denied>> {
+        Box::pin(async {
+            self.0();
+            Ok(self.1.clone())
+        })
+    }
+
+    fn verify<'a>(&'a self, _connection: ConnectionId, _credential: Credential) -> BoxFuture<'a, Result<Arc<Identity>, Refused>> {
+        Box::pin(async { Err(Refused::Bad) })
+    }
+}
+
+#[tokio::test]
+async fn a_panic_before_the_101_is_counted_and_leaves_no_handshake_open() {
+    for path in ["/", "/ws"] {
+        let gate = Gate::builder(Config::default()).authenticate(After(|| panic!("as the test wants it"), Admitted::Unidentified));
+        let rig = Rig::start(gate.build().await.unwrap()).await;
+        let mut peer = Peer::open(rig.address).await;
+        peer.send(handshake(path, "").as_bytes()).await;
+        assert!(matches!(peer.see().await, Seen::End | Seen::Reset), "{path}");
+        eventually("it is counted", || rig.metric("tidegate_panic_total") == 1.0).await;
+        assert_eq!(rig.metric("tidegate_handshakes_open"), 0.0, "{path}");
+    }
+}
+
+/// What lets it in leaves nothing of what the runtime lets a task do in a turn, and the connection begins in the same turn: its timers are
+/// set all the same.
+#[tokio::test]
+async fn a_connection_that_begins_at_the_end_of_a_long_turn_meets_its_deadlines() {
+    let use_up = || {
+        while tokio::task::coop::has_budget_remaining() {
+            let _ = tokio::task::coop::consume_budget().now_or_never();
+        }
+    };
+    let heartbeat = HeartbeatSettings { ping: Duration::from_millis(300), app_ping: None, ..HeartbeatSettings::default() };
+    let limits = LimitSettings { authenticate: Duration::from_millis(200), ..LimitSettings::default() };
+    let session = SessionSettings { heartbeat, limits, ..SessionSettings::default() };
+    let config = Config { session: Arc::new(session), ..Config::default() };
+    let begin = async |admitted| {
+        let gate = Gate::builder(config.clone()).authenticate(After(use_up, admitted));
+        let rig = Rig::start(gate.build().await.unwrap()).await;
+        let mut peer = Peer::open(rig.address).await;
+        peer.send(handshake("/ws", "").as_bytes()).await;
+        assert!(peer.head().await.starts_with("HTTP/1.1 101"));
+        (rig, peer)
+    };
+    let (_rig, mut known) = begin(Admitted::Identified(Arc::default())).await;
+    assert!(matches!(known.see().await, Seen::Frame(0x81, _)), "a welcome");
+    assert!(matches!(known.see().await, Seen::Frame(0x89, _)), "a ping");
+    let (_rig, mut stranger) = begin(Admitted::Unidentified).await;
+    assert_eq!(stranger.see().await, Seen::close(4200, "auth_timeout"));
 }

@@ -74,6 +74,17 @@ fn build(first: u8, payload_bytes: usize) -> Header {
     Header { bytes, length }
 }
 
+/// The length of the server frame that begins here, header included; `None` if not all of its header is there. For who has to find
+/// the boundaries in frames that it has made itself.
+pub fn frame_len(bytes: &[u8]) -> Option<usize> {
+    let (header, payload) = match *bytes.get(1)? {
+        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+        length => (2, u64::from(length)),
+    };
+    Some(usize::try_from(payload).ok()?.saturating_add(header))
+}
+
 /// A whole unfragmented client frame. The mask must be unpredictable (5.3); this crate has no random source.
 pub fn masked(opcode: OpCode, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     let header = header(opcode, payload.len());
@@ -97,4 +108,18 @@ pub fn close_payload(code: Option<u16>, reason: &str) -> Vec<u8> {
     payload.extend_from_slice(&code.to_be_bytes());
     payload.extend_from_slice(&reason.as_bytes()[..end]);
     payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_as_long_as_its_header_says() {
+        for payload in [0, 125, 126, 0xffff, 0x1_0000] {
+            let header = header(OpCode::Text, payload);
+            assert_eq!(frame_len(&header), Some(header.len() + payload));
+            assert_eq!(frame_len(&header[..header.len() - 1]), None);
+        }
+    }
 }

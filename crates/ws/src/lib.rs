@@ -27,6 +27,6 @@ mod violation;
 pub use close::{CloseFrame, is_valid_close_code};
 pub use decoder::{Decoder, Event, Role};
 pub use deflate::{Compressor, Deflate, OfferError, accept_offer, check_answer};
-pub use encode::{Header, OpCode, close_payload, header, header_compressed, masked};
+pub use encode::{Header, OpCode, close_payload, frame_len, header, header_compressed, masked};
 pub use handshake::{AnswerError, Fields, RequestError, accept_key, check_accept, check_request, check_response, client_key, is_valid_key};
 pub use violation::Violation;

@@ -100,6 +100,9 @@ impl Session {
         }
     }
 
+    /// Ends what the new authority does not cover. What a driver has taken out for one write before that goes out before the client is
+    /// told: messages of all channels, less than 64 KiB and one message more, since they are frames by then and a channel no longer
+    /// shows. Only a close keeps it back ([`Session::withholds`]).
     fn drop_what_is_not_granted(&mut self, identity: &Identity) {
         for (subscription, channel) in self.outbox.channels_where(|channel| !identity.grants.may_subscribe(channel)) {
             self.end_subscription(subscription, ErrorCode::Forbidden, "no longer granted", None);

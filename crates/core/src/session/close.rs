@@ -20,6 +20,8 @@ pub(super) struct Closing {
     peer: Option<Option<u16>>,
     /// The peer's side has ended: no frame will come.
     hung_up: bool,
+    /// What was said before is written first, also what a socket has not begun on.
+    keeps: bool,
 }
 
 /// How far our close frame has got.
@@ -63,20 +65,20 @@ impl Closing {
 }
 
 impl Session {
-    /// Begins the close handshake; without effect once one has begun. What waits in the outbox is not sent any more: who
-    /// wants it flushed first parts.
+    /// Begins the close handshake; without effect once one has begun. What waits in the outbox is not sent any more, nor what was
+    /// taken from it and the socket has not begun on ([`Session::withholds`]): who wants it flushed first parts.
     pub(super) fn close(&mut self, now: Moment, code: CloseCode, retry_ms: Option<u64>, reason: Option<&str>) {
         if self.state.is_alive() {
             self.outputs.push_back(Output::Notice(self.heartbeat.closing(now, code)));
             let reason = reason_text(reason.unwrap_or(code.name()), retry_ms);
-            self.shut(now, Closing { ours: Some(code), reason, frame: Frame::Waiting, peer: None, hung_up: false });
+            self.shut(now, Closing { ours: Some(code), reason, frame: Frame::Waiting, peer: None, hung_up: false, keeps: false });
         }
     }
 
     /// The peer has sent its close frame.
     pub(super) fn peer_closed(&mut self, now: Moment, code: Option<u16>) {
         if self.state.is_alive() {
-            self.shut(now, Closing { ours: None, reason: "".into(), frame: Frame::Waiting, peer: Some(code), hung_up: false });
+            self.shut(now, Closing { ours: None, reason: "".into(), frame: Frame::Waiting, peer: Some(code), hung_up: false, keeps: true });
         }
     }
 
@@ -148,6 +150,19 @@ impl Session {
         if let State::Closing(closing) = &mut self.state {
             closing.hung_up = true;
         }
+    }
+
+    /// A flush came before it: what was taken out is part of that.
+    pub(super) fn keep_what_was_taken(&mut self) {
+        if let State::Closing(closing) = &mut self.state {
+            closing.keeps = true;
+        }
+    }
+
+    /// Whether what [`Session::poll_transmit`] has given is not to be written any more, as far as the socket has not begun on it: it may
+    /// be just what the close is to keep from the peer. A frame that has begun has to be finished; the close frame follows it.
+    pub fn withholds(&self) -> bool {
+        matches!(&self.state, State::Closing(closing) if closing.frame == Frame::Waiting && !closing.keeps)
     }
 
     pub(super) fn awaits_peer_close(&self) -> bool {

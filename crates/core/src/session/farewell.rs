@@ -93,6 +93,7 @@ impl Session {
         let (code, retry_ms, hung_up) = (farewell.code, farewell.retry_ms, farewell.hung_up);
         let reason = farewell.reason.take();
         self.close(now, code, retry_ms, reason.as_deref());
+        self.keep_what_was_taken();
         if hung_up {
             self.expect_no_answer();
         }

@@ -74,7 +74,8 @@ pub enum Input {
     Blocked,
     /// What the kernel still holds unacknowledged, as asked for by [`Output::MeasureUnsent`].
     Unsent(usize),
-    /// Authentication succeeded (after the upgrade, or again).
+    /// Authentication succeeded (after the upgrade, or again). Subscriptions that it does not cover end; what was taken from them by
+    /// [`super::Session::poll_transmit`] can't be called back by this, only by a close.
     Authenticated {
         /// The `auth` that it answers.
         id: Option<CommandId>,

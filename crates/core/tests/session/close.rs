@@ -70,6 +70,26 @@ fn nothing_is_taken_and_nothing_sent_once_we_close() {
     assert_eq!(bench.session.outbox_bytes(), 0);
 }
 
+/// What was taken out and not written may be what the close is to keep from the peer: only a flush, or a peer that wants the end itself,
+/// lets it go out.
+#[test]
+fn our_close_withholds_what_was_taken_until_its_frame_is() {
+    let mut bench = Bench::new(settings());
+    assert!(!bench.session.withholds());
+    bench.handle(close(CloseCode::Revoked));
+    assert!(bench.session.withholds());
+    assert!(matches!(&bench.take()[..], [Transmit::Close { .. }]));
+    assert!(!bench.session.withholds(), "nor the close frame");
+    let ends = [
+        (Bench::new(settings()), Input::PeerClosed(None)),
+        (Bench::raw(settings()), Input::RawClose { code: CloseCode::Normal, reason: None }),
+    ];
+    for (mut bench, end) in ends {
+        bench.handle(end);
+        assert!(bench.session.wants_write() && !bench.session.withholds());
+    }
+}
+
 #[test]
 fn the_peers_first_is_echoed_and_ends_when_it_is_written() {
     for (theirs, echoed) in [(Some(1000), 1000), (Some(3999), 3999), (None, 1000)] {

@@ -17,7 +17,9 @@ pub trait Authenticate: Send + Sync + 'static {
     /// Looks at the upgrade request. Its origin has been checked; nothing has been answered yet.
     fn admit<'a>(&'a self, request: &'a UpgradeRequest<'a>) -> BoxFuture<'a, Result<Admitted, Denied>>;
 
-    /// Checks a credential of an open connection: the first, or a later one that extends or changes its authority.
+    /// Checks a credential of an open connection: the first, or a later one that extends or changes its authority. Subscriptions that
+    /// the new identity has no grant for end; what was on its way in one write still arrives before the client is told (less than
+    /// 64 KiB and one message more, and what the kernel holds). Refusing closes the connection, which keeps that back.
     fn verify<'a>(&'a self, connection: ConnectionId, credential: Credential) -> BoxFuture<'a, Result<Arc<Identity>, Refused>>;
 }
 

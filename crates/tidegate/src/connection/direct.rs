@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::net::TcpStream;
+
+use super::unwritten::Unwritten;
 
 /// How a fan-out wants a batch to reach the socket, if nothing waits before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(crate) enum Route {
 pub(super) struct Direct {
     stream: Option<Arc<TcpStream>>,
     /// What the socket did not take: the driver's to write, before anything else. Boxed, since most never have one.
-    rest: Option<Box<Bytes>>,
+    rest: Option<Box<Unwritten>>,
 }
 
 impl Direct {
@@ -48,14 +50,12 @@ impl Direct {
         };
         let written = outcome.unwrap_or(0);
         if written < bytes.len() {
-            let mut rest = bytes.clone();
-            rest.advance(written);
-            self.rest = Some(Box::new(rest));
+            self.rest = Unwritten::of_one(bytes, written);
         }
         written
     }
 
-    pub(super) fn take_rest(&mut self) -> Option<Bytes> {
-        self.rest.take().map(|rest| *rest)
+    pub(super) fn take_rest(&mut self) -> Option<Box<Unwritten>> {
+        self.rest.take()
     }
 }

@@ -11,6 +11,7 @@ mod raw;
 mod socket;
 mod teardown;
 mod unsent;
+mod unwritten;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,16 +41,35 @@ pub(crate) struct Direct {
     pub(crate) hub: Arc<Hub>,
 }
 
+/// A handshake under way, counted until it is over, however that comes: also with the runtime, or by a panic of an embedder's part in it.
+struct Handshake<'a>(&'a Metrics);
+
+impl<'a> Handshake<'a> {
+    fn begin(metrics: &'a Metrics) -> Self {
+        metrics.handshakes_open.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes_open.dec();
+        if std::thread::panicking() {
+            self.0.panic.inc();
+        }
+    }
+}
+
 impl Greeter {
     /// Greets within the one deadline that everything before the 101 has, and gives back the place then. What has become a connection is
     /// to be driven.
     pub(super) async fn greet(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) -> Option<Driver> {
-        self.metrics.handshakes_open.inc();
+        let handshake = Handshake::begin(&self.metrics);
         let greeted = tokio::time::timeout(self.bounds.deadline, self.take_in(stream, peer)).await;
         if greeted.is_err() {
             self.metrics.handshake_timeout.inc();
         }
-        self.metrics.handshakes_open.dec();
+        drop(handshake);
         drop(place);
         greeted.ok().flatten()
     }

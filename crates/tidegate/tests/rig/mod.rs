@@ -164,6 +164,11 @@ impl Peer {
         String::from_utf8(std::mem::take(&mut self.received)).unwrap()
     }
 
+    /// Bytes read and not looked at.
+    pub fn received(&self) -> usize {
+        self.received.len()
+    }
+
     pub async fn see(&mut self) -> Seen {
         self.see_within(Duration::from_secs(5)).await
     }

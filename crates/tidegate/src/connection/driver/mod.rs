@@ -11,12 +11,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tidegate_core::session::{Ending, Input, Notice, Output};
 use tidegate_core::{CloseCode, Moment};
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use self::reading::{Appetite, Aside, Read};
-use self::writing::Unwritten;
 use super::frames::Codec;
 use super::raw::Inbox;
+use super::unwritten::Unwritten;
 use super::{Outside, Port, Socket};
 
 /// Turns in a row before the other connections of the thread get theirs.
@@ -96,7 +97,7 @@ impl Driver {
             // Awake, whoever woke it: from here on nobody else writes.
             state.driver = None;
             if let Some(rest) = state.direct.take_rest() {
-                self.unwritten = Some(Unwritten::left(rest));
+                self.unwritten = Some(rest);
             }
             (Appetite::of(&state.session), state.session.wants_write())
         };
@@ -170,7 +171,8 @@ impl Driver {
         let Some(alarm) = self.alarm.as_mut().filter(|_| is_new || self.alarm_at <= now) else {
             return Step::Idle;
         };
-        if alarm.as_mut().poll(cx).is_pending() {
+        // Unconstrained: with the task's budget used up the poll would come to nothing, and the alarm not be set.
+        if Pin::new(&mut unconstrained(alarm.as_mut())).poll(cx).is_pending() {
             return Step::Idle;
         }
         self.alarm_at = Moment::NEVER;

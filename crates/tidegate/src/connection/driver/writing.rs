@@ -3,12 +3,13 @@
 use std::io::IoSlice;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tidegate_core::Moment;
 use tidegate_core::session::{Input, Transmit};
 
 use super::super::frames::Codec;
+use super::super::unwritten::Unwritten;
 use super::reading::Read;
 use super::{Driver, Step};
 
@@ -19,29 +20,6 @@ const WRITE_FRAMES: usize = 64;
 /// The frames of one write; on the stack of the turn that makes it, and never moved: it is two kilobytes.
 type Batch = SmallVec<[Bytes; WRITE_FRAMES]>;
 
-/// What was not written yet.
-pub(super) struct Unwritten {
-    frames: Vec<Bytes>,
-    /// Whether nothing was tried yet, so that what the session says may still go with it.
-    untried: bool,
-}
-
-impl Unwritten {
-    /// What comes before everything that the session says.
-    pub(super) fn first(bytes: Bytes) -> Box<Self> {
-        Box::new(Self { frames: vec![bytes], untried: true })
-    }
-
-    /// What a fan-out's write left over.
-    pub(super) fn left(bytes: Bytes) -> Box<Self> {
-        Box::new(Self { frames: vec![bytes], untried: false })
-    }
-
-    fn rest_of(batch: &mut Batch, done: usize) -> Box<Self> {
-        Box::new(Self { frames: batch.drain(done..).collect(), untried: false })
-    }
-}
-
 impl Driver {
     pub(super) fn write(&mut self, cx: &mut Context<'_>, now: Moment, wants_write: bool) -> Step {
         if self.ending.is_some() {
@@ -50,22 +28,30 @@ impl Driver {
         if self.unwritten.is_none() && !wants_write {
             return self.flush(cx, now);
         }
+        self.withhold();
         match self.socket.poll_writable(cx) {
             Poll::Pending => self.blocked(now),
             Poll::Ready(Err(_)) => self.broken(now),
             Poll::Ready(Ok(())) => {
                 let mut batch = Batch::new();
-                let may_gather = match self.unwritten.take() {
-                    Some(unwritten) => {
-                        batch.extend(unwritten.frames);
-                        unwritten.untried
-                    }
-                    None => true,
+                let (begun, may_gather) = match self.unwritten.take() {
+                    Some(unwritten) => (unwritten.begun(), unwritten.unpack(&mut batch)),
+                    None => (0, true),
                 };
                 let ends = may_gather && self.gather(&mut batch, now);
-                self.write_batch(cx, now, &mut batch, ends)
+                self.write_batch(cx, now, &mut batch, begun, ends)
             }
         }
+    }
+
+    /// Lets go of what the session does not want written any more; a frame that has begun is finished.
+    fn withhold(&mut self) {
+        if self.unwritten.is_none() || !self.port.lock().session.withholds() {
+            return;
+        }
+        self.unwritten = self.unwritten.take().and_then(Unwritten::only_begun);
+        let bytes = self.unwritten.as_ref().map_or(0, |unwritten| unwritten.begun());
+        self.port.lock().under_way = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// Takes from the session what one write can carry besides what is in the batch. Encoding happens without the lock. Says whether
@@ -93,7 +79,7 @@ impl Driver {
         ends
     }
 
-    fn write_batch(&mut self, cx: &mut Context<'_>, now: Moment, batch: &mut Batch, ends: bool) -> Step {
+    fn write_batch(&mut self, cx: &mut Context<'_>, now: Moment, batch: &mut Batch, begun: usize, ends: bool) -> Step {
         let outcome = {
             let slices: SmallVec<[IoSlice<'_>; WRITE_FRAMES]> = batch.iter().take(WRITE_FRAMES).map(|frame| IoSlice::new(frame)).collect();
             if ends { self.socket.poll_write_end(cx, &slices) } else { self.socket.poll_write(cx, &slices) }
@@ -103,19 +89,11 @@ impl Driver {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(_)) => return self.broken(now),
             Poll::Pending => {
-                self.unwritten = Some(Unwritten::rest_of(batch, 0));
+                self.unwritten = Unwritten::of_batch(batch, begun, 0);
                 return self.blocked(now);
             }
         };
-        let (mut done, mut left) = (0, written);
-        while done < batch.len() && left >= batch[done].len() {
-            left -= batch[done].len();
-            done += 1;
-        }
-        if done < batch.len() {
-            batch[done].advance(left);
-            self.unwritten = Some(Unwritten::rest_of(batch, done));
-        }
+        self.unwritten = Unwritten::of_batch(batch, begun, written);
         self.wrote(cx, now, written);
         // What is left over needs the socket's waker, and so another turn.
         if self.unwritten.is_some() { Step::Moved } else { Step::Idle }
