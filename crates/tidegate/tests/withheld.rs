@@ -104,7 +104,8 @@ async fn of_a_fan_outs_batch() {
                 key: None,
                 body: Body::Data(format!("[{number},\"{}\"]", "x".repeat(size)).into()),
             });
-            let published = rig.gate.publisher().send_all(&sequence, publishes.collect()).await;
+            let (published, pace) = rig.gate.publisher().store_all(&sequence, publishes.collect()).await;
+            pace.await;
             assert!(published.iter().all(Result::is_ok));
             number += 32;
         }
