@@ -14,9 +14,9 @@ use super::shared::{Durable, Shared};
 use super::stats::EmbeddedStats;
 use super::terms::Terms;
 
-/// So many answers go out together: a publisher of many messages finds them all when it wakes for the first, and many publishers of
-/// one message each are on their way again before the whole batch is shown.
-const ANSWERED_TOGETHER: usize = 64;
+/// So many messages are shown together, those of a channel in one go, and answered then: a publisher of many finds all its answers
+/// when it wakes for the first, and many publishers of one message each are on their way again before the whole batch is shown.
+const SHOWN_TOGETHER: usize = 128;
 
 /// A message that was given its offset and is in the batch.
 pub(super) struct Given {
@@ -63,20 +63,22 @@ impl Batch {
         if answer.is_known() { answer.send() } else { self.answers.push((self.given.len(), answer)) }
     }
 
-    /// It is synced: makes everything in it visible, in order, and answers.
+    /// It is synced: makes everything in it visible, in each channel's order, and answers.
     pub(super) fn show(self, shared: &Shared) {
         EmbeddedStats::count(&shared.stats.appends, self.given.len() as u64);
         let mut answers = self.answers.into_iter().peekable();
-        let (mut shown, mut answered) = (0, 0);
-        let runs = self.given.chunk_by(|one, next| Arc::ptr_eq(&one.channel, &next.channel));
-        for run in runs.flat_map(|run| run.chunks(ANSWERED_TOGETHER)) {
-            shared.commit(&run[0].channel, run.iter().map(Given::durable));
-            shown += run.len();
-            if shown - answered >= ANSWERED_TOGETHER {
-                while let Some((_, answer)) = answers.next_if(|&(after, _)| after <= shown) {
-                    answer.send();
-                }
-                answered = shown;
+        let (mut shown, mut together) = (0, Vec::new());
+        for some in self.given.chunks(SHOWN_TOGETHER) {
+            together.clear();
+            together.extend(some);
+            // The sort keeps the order of those that are of one channel.
+            together.sort_by_key(|given| Arc::as_ptr(&given.channel));
+            for run in together.chunk_by(|one, next| Arc::ptr_eq(&one.channel, &next.channel)) {
+                shared.commit(&run[0].channel, run.iter().map(|given| given.durable()));
+            }
+            shown += some.len();
+            while let Some((_, answer)) = answers.next_if(|&(after, _)| after <= shown) {
+                answer.send();
             }
         }
         answers.for_each(|(_, answer)| answer.send());

@@ -164,10 +164,10 @@ impl Embedded {
 
     async fn publish_one(&self, rule: &ChannelRule, publish: Publish) -> Result<Published, BrokerError> {
         check(rule.kind, &publish)?;
-        let (terms, message) = (Terms::of(rule), self.message(publish));
+        let terms = Terms::of(rule);
         match self.is_on_disk(rule) {
-            true => self.shared.queue.publish(terms, message).await,
-            false => self.publish_now(&terms, message),
+            true => self.shared.queue.publish(terms, Message::new(publish, &self.shared)).await,
+            false => self.publish_now(&terms, publish),
         }
     }
 
@@ -178,24 +178,20 @@ impl Embedded {
         publishes: Vec<Publish>,
     ) -> Vec<Result<Published, BrokerError>> {
         let terms = Terms::of(rule);
-        let messages = publishes.into_iter().map(|publish| self.message(publish));
+        let publishes = publishes.into_iter();
         if self.is_on_disk(rule) {
-            return self.shared.queue.publish_all(terms, messages.collect(), sequence).await;
+            let messages = publishes.map(|publish| Message::new(publish, &self.shared)).collect();
+            return self.shared.queue.publish_all(terms, messages, sequence).await;
         }
-        messages
-            .map(|message| {
+        publishes
+            .map(|publish| {
                 if sequence.is_broken() {
                     return Err(Sequence::refusal());
                 }
-                check(rule.kind, &message.publish)?;
-                self.publish_now(&terms, message)
+                check(rule.kind, &publish)?;
+                self.publish_now(&terms, publish)
             })
             .collect()
-    }
-
-    fn message(&self, publish: Publish) -> Message {
-        let id = publish.message_id.as_deref().map(|id| self.shared.hasher.hash(id));
-        Message { publish, id }
     }
 
     /// Whether messages go to the log on disk, and so are answered by its thread.
@@ -203,7 +199,8 @@ impl Embedded {
         self.files.is_some() && rule.kind != ChannelKind::Event
     }
 
-    fn publish_now(&self, terms: &Terms, Message { publish, id }: Message) -> Result<Published, BrokerError> {
+    fn publish_now(&self, terms: &Terms, publish: Publish) -> Result<Published, BrokerError> {
+        let id = publish.message_id.as_deref().map(|id| self.shared.hasher.hash(id));
         match terms.kind {
             _ if self.shared.queue.is_closed() => Err(BrokerError::Closed),
             ChannelKind::Event => self.shared.publish_event(publish, id),

@@ -7,6 +7,8 @@ use tidegate_core::message::Publish;
 use tidegate_core::{Body, Publication};
 use tokio::sync::oneshot;
 
+use super::channel::Channel;
+use super::shared::Shared;
 use super::terms::Terms;
 
 /// Publishes that wait for their answer. All of them are in the same batch.
@@ -24,6 +26,8 @@ pub(super) enum Wish {
 /// A message that has no offset yet.
 pub(super) struct Message {
     pub(super) publish: Publish,
+    /// Its channel, if that was there when the publisher looked. It may be forgotten since.
+    pub(super) channel: Option<Arc<Channel>>,
     /// The hash of its id.
     pub(super) id: Option<u128>,
 }
@@ -71,6 +75,13 @@ impl Request {
 }
 
 impl Message {
+    /// What needs no order is done by the publisher: there are many of them, and one log.
+    pub(super) fn new(publish: Publish, shared: &Shared) -> Self {
+        let id = publish.message_id.as_deref().map(|id| shared.hasher.hash(id));
+        let channel = shared.channels.get(&publish.channel);
+        Self { publish, channel, id }
+    }
+
     fn cost(&self) -> usize {
         // The costs of a publication are those of what it is made from.
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
@@ -110,7 +121,11 @@ pub(super) mod tests {
     pub(crate) fn message(number: usize) -> Message {
         let data = Body::Data(Bytes::from(vec![b'x'; 1000]));
         let id = Some(number.to_string().into());
-        Message { publish: Publish { channel: ChannelName::new("a").unwrap(), message_id: id, key: None, body: data }, id: None }
+        Message {
+            publish: Publish { channel: ChannelName::new("a").unwrap(), message_id: id, key: None, body: data },
+            channel: None,
+            id: None,
+        }
     }
 
     pub(crate) fn numbers<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<usize> {

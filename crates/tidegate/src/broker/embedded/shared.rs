@@ -109,7 +109,10 @@ impl Shared {
         let dropped = state.expire(now_ms);
         EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);
         let verdict = state.give(terms, publish, id, &self.memory);
-        self.memory.settle(&mut state);
+        // What a new message takes is booked when it is committed.
+        if dropped > 0 || !matches!(verdict, Ok(Verdict::New(_))) {
+            self.memory.settle(&mut state);
+        }
         Ok((state, verdict?))
     }
 

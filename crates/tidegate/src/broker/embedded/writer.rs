@@ -214,10 +214,10 @@ impl Writer {
     }
 
     fn try_give(&mut self, batch: &mut Batch, terms: &Terms, message: Message, moment: Moment) -> Result<Fate, BrokerError> {
-        let Message { publish, id } = message;
-        let channel = match batch.given.last() {
-            Some(last) if last.channel.name == publish.channel => last.channel.clone(),
-            _ => self.shared.channels.get_or_begin(&publish.channel)?,
+        let Message { publish, channel, id } = message;
+        let channel = match channel {
+            Some(channel) => channel,
+            None => self.shared.channels.get_or_begin(&publish.channel)?,
         };
         let (mut state, verdict) = self.shared.give(&channel, terms, &publish, id, moment.now_ms)?;
         match verdict {
@@ -238,8 +238,11 @@ impl Writer {
                 let published = Published { position: Some(state.position(offset)), duplicate: true };
                 Ok(if offset <= state.top { Fate::Known(Ok(published)) } else { Fate::Written(published) })
             }
-            // This very thread forgets channels, so it can't happen in between.
-            Verdict::Gone => Err(BrokerError::Unavailable("the channel was forgotten".into())),
+            Verdict::Gone => {
+                // Since its publisher looked. Only this very thread forgets channels, so the one it gets now is there.
+                drop(state);
+                self.try_give(batch, terms, Message { publish, channel: None, id }, moment)
+            }
         }
     }
 

@@ -70,8 +70,7 @@ impl Rig {
         let message = |number: u32| {
             let (channel, text) = (ChannelName::new("a").unwrap(), number.to_string());
             let body = Body::Data(Bytes::from(vec![b'x'; 100]));
-            let id = Some(self.shared.hasher.hash(&text));
-            Message { publish: Publish { channel, message_id: Some(text.into()), key: None, body }, id }
+            Message::new(Publish { channel, message_id: Some(text.into()), key: None, body }, &self.shared)
         };
         let mut answers: Answers<'a> = Box::pin(self.shared.queue.publish_all(terms, numbers.map(message).collect(), sequence));
         assert!(now(&mut answers).is_none());
@@ -214,6 +213,23 @@ fn whichever_sync_ends_first_what_was_written_first_is_shown_first() {
     assert_eq!(offsets(&now(&mut second).unwrap()), [4, 5]);
     assert!(now(&mut repeat).unwrap()[0].as_ref().unwrap().duplicate);
     assert_eq!(rig.delivered(), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_channel_that_was_forgotten_after_its_publisher_looked_begins_again() {
+    let (rig, sequence) = (Rig::new(), Arc::default());
+    let name = ChannelName::new("a").unwrap();
+    let mut answers = rig.publish(0..3, &sequence);
+    let old = rig.shared.channels.get(&name).unwrap();
+    assert!(rig.shared.channels.forget(&old, || {
+        old.state.lock().forgotten = true;
+        true
+    }));
+    let written = rig.write();
+    rig.end(written, Ok(Duration::ZERO));
+    assert_eq!(offsets(&now(&mut answers).unwrap()), [1, 2, 3]);
+    let new = rig.shared.channels.get(&name).unwrap();
+    assert_eq!((old.state.lock().top, new.state.lock().top), (0, 3));
 }
 
 /// A power failure keeps any part of what was not synced.
