@@ -8,7 +8,7 @@ use crate::{CloseCode, Moment};
 
 /// Pings of long intervals come at multiples of this, so that those of thousands of sessions share a wake-up of the runtime: it
 /// costs more than they do. A ten thousandth of a second's work for each thousand sessions is no burst.
-const GRID: Duration = Duration::from_millis(250);
+pub const PING_GRID: Duration = Duration::from_millis(250);
 
 /// What is known of the peer's life.
 #[derive(Debug)]
@@ -268,6 +268,6 @@ impl Session {
 
 /// The last place on the grid not after `at`; where a step of it would be a large part of the interval, `at` itself.
 fn on_grid(at: Moment, interval: Duration) -> Moment {
-    let (at_ms, step_ms) = (at.as_ms(), GRID.as_millis() as u64);
-    if interval < GRID * 20 { at } else { Moment::from_ms(at_ms - at_ms % step_ms) }
+    let (at_ms, step_ms) = (at.as_ms(), PING_GRID.as_millis() as u64);
+    if interval < PING_GRID * 20 { at } else { Moment::from_ms(at_ms - at_ms % step_ms) }
 }

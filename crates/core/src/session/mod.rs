@@ -22,6 +22,7 @@ mod state;
 mod subscriptions;
 mod timers;
 
+pub use heartbeat::PING_GRID;
 pub use io::{Ending, Input, Mode, Notice, Output, Push, Shed, SubscriptionId, Transmit};
 
 use std::collections::VecDeque;

@@ -1,5 +1,6 @@
 //! One connection: the port by which others reach its session, the driver that serves its socket, and what it wants from outside.
 
+mod alarms;
 mod batch;
 mod compression;
 mod direct;
@@ -22,6 +23,7 @@ use tidegate_core::session::{Ending, Notice, Output, SubscriptionId};
 
 use crate::clock::Clock;
 
+pub(crate) use alarms::Alarms;
 pub(crate) use batch::{BATCH_BYTES, BATCH_MESSAGES, Batch};
 pub(crate) use direct::Route;
 pub(crate) use driver::{Driver, Start};
@@ -36,6 +38,9 @@ pub(crate) use teardown::{Connected, Teardown};
 pub(crate) trait Outside: Send + Sync + 'static {
     /// What time it is.
     fn clock(&self) -> Clock;
+
+    /// Where a connection's alarm is set that is due when those of many others are.
+    fn alarms(&self) -> &Arc<Alarms>;
 
     /// Where connections that have ended are taken apart.
     fn teardown(&self) -> &Arc<Teardown>;

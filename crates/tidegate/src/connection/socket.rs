@@ -34,22 +34,23 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Foreign for S {}
 
 /// The socket under a connection.
 pub(crate) enum Socket {
-    Plain(TcpStream),
-    /// Plain TCP that a fan-out may write to while the driver sleeps.
-    Shared(Arc<TcpStream>),
+    /// Shared with whoever may write to it while the driver sleeps.
+    Plain(Arc<TcpStream>),
     Tls(Box<TlsStream<TcpStream>>),
     Foreign(Box<dyn Foreign>),
 }
 
 impl Socket {
-    /// Shares a socket to which others may write without further ado.
-    pub(super) fn share(self) -> (Self, Option<Arc<TcpStream>>) {
+    /// Plain TCP.
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self::Plain(Arc::new(stream))
+    }
+
+    /// The stream to which others may write without further ado.
+    pub(super) fn shared(&self) -> Option<&Arc<TcpStream>> {
         match self {
-            Self::Plain(stream) => {
-                let stream = Arc::new(stream);
-                (Self::Shared(Arc::clone(&stream)), Some(stream))
-            }
-            other => (other, None),
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(_) | Self::Foreign(_) => None,
         }
     }
 
@@ -68,7 +69,6 @@ impl Socket {
     pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_write_ready(cx),
-            Self::Shared(stream) => stream.poll_write_ready(cx),
             // Encrypted bytes that wait inside come first: writing more would only make that buffer longer.
             Self::Tls(stream) if stream.get_ref().1.wants_write() => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => stream.get_ref().0.poll_write_ready(cx),
@@ -78,8 +78,7 @@ impl Socket {
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Shared(stream) => poll_read(stream, cx, buffer),
+            Self::Plain(stream) => poll_read(stream, cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Foreign(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -87,8 +86,7 @@ impl Socket {
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Shared(stream) => poll_write(stream, cx, slices),
+            Self::Plain(stream) => poll_write(stream, cx, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Foreign(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
@@ -99,7 +97,6 @@ impl Socket {
     pub(super) fn poll_write_end(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => poll_write_end(stream, cx, slices),
-            Self::Shared(stream) => poll_write_end(stream, cx, slices),
             Self::Tls(stream) => Poll::Ready(buffer_end(stream.get_mut().1, slices)),
             Self::Foreign(_) => self.poll_write(cx, slices),
         }
@@ -108,7 +105,7 @@ impl Socket {
     /// Passes on what a layer in between may hold back. Plain TCP holds nothing.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) | Self::Shared(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Foreign(stream) => Pin::new(stream).poll_flush(cx),
         }
@@ -117,8 +114,7 @@ impl Socket {
     /// Says that nothing more will come; what the peer still sends can be read.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Shared(stream) => Poll::Ready(SockRef::from(&**stream).shutdown(Shutdown::Write)),
+            Self::Plain(stream) => Poll::Ready(SockRef::from(&**stream).shutdown(Shutdown::Write)),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Foreign(stream) => Pin::new(stream).poll_shutdown(cx),
         }
@@ -129,7 +125,6 @@ impl Socket {
     pub(super) fn unsent(&self) -> usize {
         match self {
             Self::Plain(stream) => unsent::bytes(stream.as_fd()).unwrap_or(0),
-            Self::Shared(stream) => unsent::bytes(stream.as_fd()).unwrap_or(0),
             Self::Tls(stream) => unsent::bytes(stream.get_ref().0.as_fd()).unwrap_or(0),
             Self::Foreign(_) => 0,
         }
@@ -212,7 +207,7 @@ mod tests {
         let (peer, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (mut peer, (ours, _)) = (peer.unwrap(), accepted.unwrap());
         ours.set_nodelay(true).unwrap();
-        let (mut socket, _shared) = Socket::Plain(ours).share();
+        let mut socket = Socket::plain(ours);
         let slices = [io::IoSlice::new(b"good"), io::IoSlice::new(b"bye")];
         assert_eq!(poll_fn(|cx| socket.poll_write_end(cx, &slices)).await.unwrap(), 7);
         #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -151,9 +151,9 @@ mod tests {
     use tidegate_core::message::GapReason;
     use tidegate_core::session::{Ending, Mode, Notice, Opening, Output, Session, SubscriptionId};
     use tidegate_core::{ChannelName, ConnectionId, LimitSettings, SessionSettings};
-    use tokio::runtime::Builder;
+    use tokio::runtime::{Builder, Handle};
 
-    use super::super::{Codec, Facts, Hints, Outside, Port, Socket, Start};
+    use super::super::{Alarms, Codec, Facts, Hints, Outside, Port, Socket, Start};
     use super::*;
     use crate::admission::{Admission, AdmissionSettings};
     use crate::clock::Clock;
@@ -165,6 +165,7 @@ mod tests {
     /// Remembers in which order connections end.
     struct Remembering {
         clock: Clock,
+        alarms: Arc<Alarms>,
         teardown: Arc<Teardown>,
         ended: Mutex<Vec<u64>>,
     }
@@ -172,6 +173,10 @@ mod tests {
     impl Outside for Remembering {
         fn clock(&self) -> Clock {
             self.clock
+        }
+
+        fn alarms(&self) -> &Arc<Alarms> {
+            &self.alarms
         }
 
         fn teardown(&self) -> &Arc<Teardown> {
@@ -190,8 +195,10 @@ mod tests {
         fn lanes_behind(&self, _: i64) {}
     }
 
-    fn outside() -> Arc<Remembering> {
-        Arc::new(Remembering { clock: Clock::start(), teardown: Arc::default(), ended: Mutex::default() })
+    fn outside(runtime: &Handle) -> Arc<Remembering> {
+        let clock = Clock::start();
+        let alarms = Arc::new(Alarms::new(clock, runtime.clone()));
+        Arc::new(Remembering { clock, alarms, teardown: Arc::default(), ended: Mutex::default() })
     }
 
     fn driver(outside: &Arc<Remembering>, number: u64) -> Driver {
@@ -218,8 +225,8 @@ mod tests {
     /// What is spawned then is dropped before it begins, on the thread that spawned it.
     #[test]
     fn a_crowd_that_ends_while_its_runtime_closes_is_taken_apart_at_once() {
-        let outside = outside();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let outside = outside(runtime.handle());
         let (done, is_done) = mpsc::channel();
         runtime.spawn({
             let outside = Arc::clone(&outside);
@@ -242,7 +249,7 @@ mod tests {
     /// The next crowd may come between a task's last look and its end: it has a task of its own, its turns and its order.
     #[tokio::test]
     async fn a_task_that_is_over_takes_nobody_along() {
-        let outside = outside();
+        let outside = outside(&Handle::current());
         let over = Serving { teardown: Arc::clone(&outside.teardown), is_over: true };
         for number in CROWD {
             outside.teardown.take(driver(&outside, number), Moment::ZERO);

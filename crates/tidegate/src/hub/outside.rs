@@ -17,12 +17,16 @@ use super::line::Wish;
 use super::registry::Member;
 use crate::auth::Refused;
 use crate::clock::Clock;
-use crate::connection::{Outside, Port, Teardown};
+use crate::connection::{Alarms, Outside, Port, Teardown};
 use crate::request::Request;
 
 impl Outside for Hub {
     fn clock(&self) -> Clock {
         self.clock
+    }
+
+    fn alarms(&self) -> &Arc<Alarms> {
+        &self.alarms
     }
 
     fn teardown(&self) -> &Arc<Teardown> {

@@ -37,7 +37,7 @@ fn take_socket(upgraded: Upgraded) -> (Socket, Bytes) {
         Err(upgraded) => upgraded,
     };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return (Socket::Plain(parts.io.into_inner()), parts.read_buf),
+        Ok(parts) => return (Socket::plain(parts.io.into_inner()), parts.read_buf),
         Err(upgraded) => upgraded,
     };
     let upgraded = match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
@@ -45,7 +45,7 @@ fn take_socket(upgraded: Upgraded) -> (Socket, Bytes) {
         Err(upgraded) => upgraded,
     };
     match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => (Socket::Plain(parts.io.into_inner()), parts.read_buf),
+        Ok(parts) => (Socket::plain(parts.io.into_inner()), parts.read_buf),
         Err(upgraded) => (Socket::Foreign(Box::new(TokioIo::new(upgraded)) as Box<dyn Foreign>), Bytes::new()),
     }
 }

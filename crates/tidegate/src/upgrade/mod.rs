@@ -63,11 +63,11 @@ pub(crate) async fn answer(hub: Arc<Hub>, raw: Option<ServeRaw>, mut request: Re
 pub(crate) async fn answer_directly(
     hub: &Arc<Hub>,
     peer: IpAddr,
-    parts: &Parts,
+    parts: Parts,
     socket: Socket,
     already_read: Bytes,
 ) -> Result<Driver, (Socket, Refusal)> {
-    match examine(hub, None, Some(peer), parts).await {
+    match examine(hub, None, Some(peer), &parts).await {
         Ok((passed, switching)) => Ok(open(hub, passed, Opened { socket, already_read, unsaid: Some(switching.head()) })),
         Err(refusal) => Err((socket, refusal)),
     }

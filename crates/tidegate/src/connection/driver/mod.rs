@@ -1,5 +1,6 @@
 //! The driver: one small task per connection. Never deaf: a peer that takes nothing still meets its pings, its slot and its end.
 
+mod alarm;
 mod reading;
 mod writing;
 
@@ -11,9 +12,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tidegate_core::session::{Ending, Input, Notice, Output};
 use tidegate_core::{CloseCode, Moment};
-use tokio::task::unconstrained;
-use tokio::time::Sleep;
 
+use self::alarm::Alarm;
 use self::reading::{Appetite, Aside, Read};
 use super::frames::Codec;
 use super::raw::Inbox;
@@ -34,9 +34,7 @@ pub(crate) struct Driver {
     /// Whether a layer in between may hold back the end of what was written.
     unflushed: bool,
     aside: Option<Box<Aside>>,
-    /// The earliest timeout asked for since it last fired. Moved only forwards in time, so that most turns don't touch the wheel.
-    alarm: Option<Pin<Box<Sleep>>>,
-    alarm_at: Moment,
+    alarm: Alarm,
     read: Read,
     ending: Option<Ending>,
 }
@@ -62,12 +60,10 @@ enum Step {
 
 impl Driver {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { mut socket, port, outside, codec, already_read, unsaid } = start;
+        let Start { socket, port, outside, codec, already_read, unsaid } = start;
         let aside = (!already_read.is_empty()).then(|| Box::new(Aside::Unread(already_read)));
         if codec.is_plain() {
-            let stream;
-            (socket, stream) = socket.share();
-            port.lock().direct.open(stream);
+            port.lock().direct.open(socket.shared().cloned());
         }
         Self {
             socket,
@@ -76,8 +72,7 @@ impl Driver {
             codec,
             unwritten: unsaid.map(Unwritten::first),
             aside,
-            alarm: None,
-            alarm_at: Moment::NEVER,
+            alarm: Alarm::new(),
             unflushed: false,
             read: Read::Open,
             ending: None,
@@ -144,7 +139,7 @@ impl Driver {
             return Step::Moved;
         }
         // An alarm that came due earlier meanwhile has to be set before sleeping.
-        if state.session.poll_timeout().is_some_and(|at| self.is_too_late(at)) {
+        if state.session.poll_timeout().is_some_and(|at| !self.alarm.is_set_for(at)) {
             return Step::Moved;
         }
         state.driver = Some(cx.waker().clone());
@@ -163,19 +158,14 @@ impl Driver {
     fn check_alarm(&mut self, cx: &mut Context<'_>, now: Moment) -> Step {
         let resumes = self.aside.as_ref().and_then(|aside| aside.resumes());
         let wanted = self.port.lock().session.poll_timeout().into_iter().chain(resumes).min();
-        let is_new = wanted.is_some_and(|at| self.is_too_late(at));
+        let is_new = wanted.is_some_and(|at| !self.alarm.is_set_for(at));
         if let Some(at) = wanted.filter(|_| is_new) {
-            self.arm(at);
+            self.alarm.set(cx, at, &self.outside);
         }
-        // Once polled, it has the waker of this task, which never changes: it need not be asked again before its time.
-        let Some(alarm) = self.alarm.as_mut().filter(|_| is_new || self.alarm_at <= now) else {
-            return Step::Idle;
-        };
-        // Unconstrained: with the task's budget used up the poll would come to nothing, and the alarm not be set.
-        if Pin::new(&mut unconstrained(alarm.as_mut())).poll(cx).is_pending() {
+        // Once asked, it has the waker of this task, which never changes: it need not be asked again before its time.
+        if !(is_new || self.alarm.is_set_for(now)) || !self.alarm.rings(cx, now, &self.outside) {
             return Step::Idle;
         }
-        self.alarm_at = Moment::NEVER;
         let mut state = self.port.lock();
         if self.port.inbox().is_some_and(Inbox::is_full) {
             // The application holds up reading: silence is ours, not the peer's.
@@ -183,20 +173,6 @@ impl Driver {
         }
         state.session.handle(now, Input::Timeout);
         Step::Moved
-    }
-
-    /// Whether the alarm as it is set would miss this moment.
-    fn is_too_late(&self, at: Moment) -> bool {
-        at < self.alarm_at
-    }
-
-    fn arm(&mut self, at: Moment) {
-        let instant = self.outside.clock().instant(at);
-        match &mut self.alarm {
-            Some(alarm) => alarm.as_mut().reset(instant),
-            None => self.alarm = Some(Box::pin(tokio::time::sleep_until(instant))),
-        }
-        self.alarm_at = at;
     }
 
     fn perform_outputs(&mut self, now: Moment) {
@@ -268,6 +244,7 @@ impl Future for Driver {
 impl Drop for Driver {
     /// However it ends, by its session, by a panic or with the runtime: nothing of it stays behind.
     fn drop(&mut self) {
+        self.alarm.clear(&self.outside);
         let now = self.outside.clock().now();
         let (place, attached) = {
             let mut state = self.port.lock();
