@@ -227,10 +227,11 @@ mod tests {
     fn a_crowd_that_ends_while_its_runtime_closes_is_taken_apart_at_once() {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let outside = outside(runtime.handle());
-        let (done, is_done) = mpsc::channel();
+        let ((begun, has_begun), (done, is_done)) = (mpsc::channel(), mpsc::channel());
         runtime.spawn({
             let outside = Arc::clone(&outside);
             async move {
+                begun.send(()).unwrap();
                 let is_closing = || tokio::spawn(std::future::pending::<()>()).is_finished();
                 while !is_closing() {
                     thread::sleep(Duration::from_millis(1));
@@ -241,6 +242,7 @@ mod tests {
                 done.send(()).unwrap();
             }
         });
+        has_begun.recv_timeout(Duration::from_secs(10)).expect("a thread takes it up before the runtime closes");
         runtime.shutdown_background();
         is_done.recv_timeout(Duration::from_secs(10)).expect("the thread that ends them waits for itself");
         assert_eq!(*outside.ended.lock(), CROWD.collect::<Vec<_>>());
