@@ -73,6 +73,9 @@ pub(crate) struct Server {
     /// Loopback addresses that clients connect from, from 127.0.1.1 on; 0: the kernel's choice.
     #[arg(long, global = true, default_value_t = 100)]
     sources: u8,
+    /// Sleep while nothing comes, so that a server's write has to wake us. Otherwise we poll, where a measure has the core for itself.
+    #[arg(long, global = true)]
+    pub(crate) sleeps: bool,
 }
 
 #[derive(Subcommand)]
@@ -263,6 +266,13 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 90.0)]
         seconds: f64,
     },
+}
+
+impl Measure {
+    /// Whether nobody else of the load is on its core: whoever polls there would only keep the others from it.
+    pub(crate) const fn has_a_core(&self) -> bool {
+        !matches!(self, Self::Replay { .. } | Self::Resumers { .. } | Self::Leave { .. } | Self::Beside { .. } | Self::Crowd { .. })
+    }
 }
 
 impl Server {

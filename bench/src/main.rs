@@ -15,11 +15,13 @@ use bench::report::Report;
 use bench::{Process, Target};
 use clap::Parser;
 
-use cli::{Arguments, Measure};
+use cli::{Arguments, Measure, Server};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = arguments.server.target().and_then(|target| measure(&target, Process::new(arguments.server.pid), arguments.measure));
+    let polls = !arguments.server.sleeps && arguments.measure.has_a_core();
+    let target = arguments.server.target().map(|target| Target { polls, ..target });
+    let result = target.and_then(|target| measure(&target, &arguments.server, arguments.measure));
     let shown = result.and_then(|report| report.map_or(Ok(()), |report| show(&report, arguments.json)));
     match shown {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,13 +32,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(target: &Target, process: Process, measure: Measure) -> io::Result<Option<Report>> {
-    let seconds = Duration::from_secs_f64;
+fn measure(target: &Target, server: &Server, measure: Measure) -> io::Result<Option<Report>> {
+    let (process, sleeps, seconds) = (Process::new(server.pid), server.sleeps, Duration::from_secs_f64);
     let report = match measure {
         Measure::Floor { sockets, per_write, frame_bytes, in_rounds, seconds: time, reader_core } => {
-            floor::run(floor::Floor { sockets, per_write, frame_bytes, in_rounds, time: seconds(time) }, reader_core)?
+            floor::run(floor::Floor { sockets, per_write, frame_bytes, in_rounds, sleeps, time: seconds(time) }, reader_core)?
         }
-        Measure::FloorReader { address, sockets, round_bytes } => return floor::read_all(address, sockets, round_bytes).map(|()| None),
+        Measure::FloorReader { address, sockets, round_bytes } => {
+            return floor::read_all(floor::Reading { address, sockets, round_bytes, sleeps }).map(|()| None);
+        }
         Measure::Idle { connections, watch } => idle::run(target, process, connections, seconds(watch))?,
         Measure::Fanout { subscribers, rate, publishers, pipeline, on_the_way, pad, seconds: time } => {
             let pace = rate.map_or(Pace::Closed { publishers, pipeline, on_the_way }, Pace::PerSecond);

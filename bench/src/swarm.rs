@@ -137,6 +137,7 @@ impl Swarm {
     /// When a publisher's connection broke, or the system has no file descriptor or port left.
     pub fn turn(&mut self, timeout: Duration, sink: &mut dyn Sink) -> io::Result<()> {
         self.open_waiting()?;
+        let timeout = if self.target.polls { Duration::ZERO } else { timeout };
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,

@@ -78,6 +78,8 @@ pub struct Target {
     pub channels: usize,
     /// Client addresses to spread over, 127.0.1.1 and up; 0 leaves the choice to the kernel (28,000 connections at most).
     pub sources: u8,
+    /// The client asks again and again what has come and never sleeps, which takes a core: no write has to wake it.
+    pub polls: bool,
 }
 
 impl Target {
@@ -102,6 +104,7 @@ impl Target {
             channel: channel.to_owned(),
             channels: 1,
             sources: 100,
+            polls: false,
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Floor {
     pub frame_bytes: usize,
     /// The next round over all sockets begins once the reader has all of the last one, as with one message on its way.
     pub in_rounds: bool,
+    /// The reader sleeps while nothing comes, so that a write has to wake it.
+    pub sleeps: bool,
     /// For so long.
     pub time: Duration,
 }
@@ -30,11 +32,12 @@ pub struct Floor {
 /// # Errors
 /// When the system lacks something.
 pub fn run(floor: Floor, reader_core: Option<usize>) -> io::Result<Report> {
-    let Floor { sockets, per_write, frame_bytes, in_rounds, time } = floor;
+    let Floor { sockets, per_write, frame_bytes, in_rounds, sleeps, time } = floor;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let frames = vec![b'x'; frame_bytes * per_write];
     let round_bytes = if in_rounds { frames.len() * sockets } else { 0 };
-    let mut reader = start_reader(listener.local_addr()?, sockets, round_bytes, reader_core)?;
+    let reading = Reading { address: listener.local_addr()?, sockets, round_bytes, sleeps };
+    let mut reader = start_reader(reading, reader_core)?;
     let mut streams = Vec::with_capacity(sockets);
     for _ in 0..sockets {
         let (mut stream, _) = listener.accept()?;
@@ -48,8 +51,8 @@ pub fn run(floor: Floor, reader_core: Option<usize>) -> io::Result<Report> {
     drop(streams);
     reader.wait()?;
     let (writes, full, cpu) = written?;
-    let rounds = if in_rounds { " in rounds" } else { "" };
-    Ok(Report::new(format!("floor {sockets} x{per_write} of {frame_bytes} B{rounds}"))
+    let how = [(in_rounds, " in rounds"), (sleeps, " asleep")].map(|(does, words)| if does { words } else { "" }).concat();
+    Ok(Report::new(format!("floor {sockets} x{per_write} of {frame_bytes} B{how}"))
         .number("writes_per_cpu_second", writes as f64 / cpu)
         .number("messages_per_cpu_second", (writes * per_write as u64) as f64 / cpu)
         .number("full_sockets", full as f64))
@@ -78,7 +81,7 @@ fn write_all(streams: &mut [TcpStream], frames: &[u8], mut rounds: Option<ChildS
     Ok((writes, full, process.cpu_seconds()? - cpu))
 }
 
-fn start_reader(address: SocketAddr, sockets: usize, round_bytes: usize, core: Option<usize>) -> io::Result<Child> {
+fn start_reader(reading: Reading, core: Option<usize>) -> io::Result<Child> {
     let own = std::env::current_exe()?;
     let mut command = match core {
         Some(core) => {
@@ -88,16 +91,31 @@ fn start_reader(address: SocketAddr, sockets: usize, round_bytes: usize, core: O
         }
         None => Command::new(own),
     };
+    let Reading { address, sockets, round_bytes, sleeps } = reading;
     command.args(["floor-reader", "--address", &address.to_string(), "--sockets", &sockets.to_string()]);
-    command.args(["--round-bytes", &round_bytes.to_string()]).stdout(Stdio::piped()).spawn()
+    command.args(["--round-bytes", &round_bytes.to_string()]).args(sleeps.then_some("--sleeps"));
+    command.stdout(Stdio::piped()).spawn()
 }
 
-/// The other process: opens `sockets` connections to `address` and reads until all are ended. After every `round_bytes`, if that is
-/// not zero, it writes a byte to its standard output.
+/// What the other process does.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Where it connects.
+    pub address: SocketAddr,
+    /// So many times.
+    pub sockets: usize,
+    /// After every so many bytes, if that is not zero, it writes a byte to its standard output.
+    pub round_bytes: usize,
+    /// It sleeps while nothing comes.
+    pub sleeps: bool,
+}
+
+/// The other process: opens its connections and reads until all are ended.
 ///
 /// # Errors
 /// When the system lacks something.
-pub fn read_all(address: SocketAddr, sockets: usize, round_bytes: usize) -> io::Result<()> {
+pub fn read_all(reading: Reading) -> io::Result<()> {
+    let Reading { address, sockets, round_bytes, sleeps } = reading;
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(4096);
     let mut scratch = vec![0; 256 * 1024];
@@ -113,7 +131,7 @@ pub fn read_all(address: SocketAddr, sockets: usize, round_bytes: usize) -> io::
     }
     let (mut open, mut read) = (sockets, 0);
     while open > 0 {
-        poll.poll(&mut events, None)?;
+        poll.poll(&mut events, (!sleeps).then_some(Duration::ZERO))?;
         for event in &events {
             let slot = &mut streams[event.token().0];
             if slot.as_mut().is_some_and(|stream| is_over(stream, &mut scratch, event.is_read_closed(), &mut read)) {

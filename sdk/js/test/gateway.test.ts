@@ -42,7 +42,10 @@ test('publish and subscribe on each kind of channel', async () => {
   await tide.publish('orders:kinds', { n: 1 }, { key: 'a' })
   await tide.publish('orders:kinds', { n: 2 }, { key: '__proto__' })
   await until('everything has come', () => seen.length === 4)
-  expect(seen).toEqual([['log', 1], ['event', 'tick'], ['a', { n: 1 }], ['__proto__', { n: 2 }]])
+  // A channel's messages come in their order; one channel's may overtake another's.
+  const of = (...names: string[]) => seen.filter(([name]) => names.includes(name))
+  expect([of('log'), of('event')]).toEqual([[['log', 1]], [['event', 'tick']]])
+  expect(of('a', '__proto__')).toEqual([['a', { n: 1 }], ['__proto__', { n: 2 }]])
   expect([...board]).toEqual([['a', { n: 1 }], ['__proto__', { n: 2 }]])
   expect(log.cursor).toEqual({ epoch: first.epoch, offset: first.offset })
 

@@ -100,7 +100,7 @@ macro_rules! channels {
 }
 
 /// The set, in the order in which it runs.
-pub(super) const MEASURES: [Measure; 32] = [
+pub(super) const MEASURES: [Measure; 34] = [
     floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
@@ -108,6 +108,11 @@ pub(super) const MEASURES: [Measure; 32] = [
         "floor-1000-round",
         "the same to 1,000 sockets in rounds: the next when all have the last",
         ["--sockets", "1000", "--in-rounds"]
+    ),
+    floor!(
+        "floor-1000-asleep",
+        "the same in rounds with a reader that sleeps while nothing comes",
+        ["--sockets", "1000", "--in-rounds", "--sleeps"]
     ),
     floor!("floor-5000-round", "the same to 5,000 sockets in rounds", ["--sockets", "5000", "--in-rounds"]),
     floor!("floor-10000-round", "the same to 10,000 sockets in rounds", ["--sockets", "10000", "--in-rounds"] slow),
@@ -122,6 +127,12 @@ pub(super) const MEASURES: [Measure; 32] = [
         "128 B to 1,000 subscribers, the next message when all have the last",
         Some("floor-1000-round"),
         ["--subscribers", "1000", "--on-the-way", "1"]
+    ),
+    fanout!(
+        "fanout-1000-asleep",
+        "the same with a load client that sleeps while nothing comes, and has to be woken",
+        Some("floor-1000-asleep"),
+        ["--subscribers", "1000", "--on-the-way", "1", "--sleeps"]
     ),
     fanout!(
         "fanout-1000-32",
