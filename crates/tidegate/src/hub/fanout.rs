@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::full::Full;
 use super::pending::{Item, Items};
-use super::registry::{Member, Registry, Step};
+use super::registry::{Begin, Member, Registry, Step};
+use super::small::{self, FEW, Small};
 use super::stint::{QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -38,6 +39,7 @@ pub(crate) struct FanOut {
     /// Channels that are being handed out.
     pub(super) busy: AtomicUsize,
     pub(super) full: Full,
+    small: Small,
 }
 
 /// Messages on their way to a channel's subscribers.
@@ -66,6 +68,7 @@ impl FanOut {
             metrics,
             budget,
             clock,
+            small: Small::new(runtime.metrics().num_workers()),
             runtime,
             busy: AtomicUsize::new(0),
             full: Full::default(),
@@ -105,15 +108,18 @@ impl FanOut {
     }
 
     fn put(&self, channel: &ChannelName, item: Item) {
-        if let Some(rule) = self.registry.put(channel, item) {
-            self.begin(channel.clone(), rule.flush_window);
+        let Some(Begin { rule, members }) = self.registry.put(channel, item) else { return };
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        let is_small = members <= FEW && rule.flush_window.is_zero();
+        let begins = if is_small { self.small.enter(channel.clone()) } else { Some(channel.clone()) };
+        if let Some(channel) = begins {
+            self.begin(channel, rule.flush_window, is_small);
         }
     }
 
-    fn begin(&self, channel: ChannelName, flush_window: Duration) {
+    fn begin(&self, channel: ChannelName, flush_window: Duration, is_small: bool) {
         if let Some(fanout) = self.own.upgrade() {
-            self.busy.fetch_add(1, Ordering::Relaxed);
-            self.runtime.spawn(Turn { fanout, channel, flush_window, stint: Stint::default(), ended: false }.run());
+            self.runtime.spawn(Turn { fanout, channel, flush_window, is_small, stint: Stint::default(), ended: false }.run());
         }
     }
 
@@ -143,11 +149,13 @@ impl Sink for FanOut {
     }
 }
 
-/// A channel's turn: the one task that hands out what is pending, so that its order is kept.
+/// A channel's turn: the one task that hands out what is pending, so that its order is kept. One that began with few subscribers goes on with
+/// the next such channel.
 struct Turn {
     fanout: Arc<FanOut>,
     channel: ChannelName,
     flush_window: Duration,
+    is_small: bool,
     stint: Stint,
     ended: bool,
 }
@@ -156,11 +164,31 @@ impl Turn {
     async fn run(mut self) {
         // Publishers that are ready go first: what they have to say shares the write.
         yield_now().await;
+        self.empty().await;
+        while self.is_small
+            && let Some(next) = self.fanout.small.next()
+        {
+            (self.channel, self.ended) = (next, false);
+            self.empty().await;
+        }
+    }
+
+    /// Hands out what is pending until nothing is, or by a task of its own what never ends.
+    async fn empty(&mut self) {
         self.gather().await;
+        let mut steps = 0;
         while let Some(step) = self.fanout.registry.take(&self.channel) {
+            let has_outgrown = step.members.len() > FEW;
             self.hand_out(step).await;
+            steps += 1;
+            if self.is_small && (has_outgrown || steps >= small::STEPS) && self.fanout.registry.has_pending(&self.channel) {
+                // The others that wait are not to wait for one that is never done.
+                self.ended = true;
+                return self.fanout.begin(self.channel.clone(), Duration::ZERO, false);
+            }
             self.gather().await;
         }
+        self.fanout.busy.fetch_sub(1, Ordering::Relaxed);
         self.ended = true;
     }
 
@@ -191,11 +219,10 @@ impl Turn {
 impl Drop for Turn {
     /// However it ends: after a panic another task goes on, and subscribers learn that there is a hole.
     fn drop(&mut self) {
-        self.fanout.busy.fetch_sub(1, Ordering::Relaxed);
         if !self.ended && std::thread::panicking() {
             self.fanout.metrics.panic.inc();
             self.fanout.registry.interrupted(&self.channel);
-            self.fanout.begin(self.channel.clone(), self.flush_window);
+            self.fanout.begin(self.channel.clone(), self.flush_window, self.is_small);
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
 
+use super::registry::Member;
 use crate::connection::Port;
 use crate::instructions::{Room, subscribe};
 
@@ -294,4 +295,82 @@ fn beside_other_channels_only_who_has_no_other_subscription_is_written_to() {
     crowd.room.publish(&message(&crowd.channel, "1"));
     assert_eq!(crowd.reached("1"), [0, 2]);
     assert_eq!(*crowd.woken.lock(), [1]);
+}
+
+/// Each subscriber of a room has a channel of its own too; the channels.
+fn channels_of_one(room: &Room) -> Vec<ChannelName> {
+    let rule = Arc::new(ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Event));
+    let join = |(number, port): (usize, &Arc<Port>)| {
+        let channel = ChannelName::new(&format!("own:{number}")).unwrap();
+        let subscription = port.with_session(|session| subscribe(session, &channel)).unwrap();
+        room.fanout.registry.join(&channel, &rule, Member::new(Arc::clone(port), subscription));
+        channel
+    };
+    room.ports.iter().enumerate().map(join).collect()
+}
+
+/// Waits until a channel has handed out all that it was given.
+fn finish(room: &Room, channel: &ChannelName) {
+    if let Some(all) = room.fanout.pace(channel, true) {
+        let _ = room.runtime.block_on(all);
+    }
+}
+
+#[test]
+fn small_channels_share_a_task_and_keep_their_order_past_a_panic() {
+    let (_, room) = room(40);
+    let channels = channels_of_one(&room);
+    room.ports[7].sleep(Waker::from(Arc::new(Broken)));
+    for data in ["1", "2"] {
+        channels.iter().for_each(|channel| room.fanout.deliver(&message(channel, data)));
+    }
+    let tasks = || room.runtime.metrics().num_alive_tasks();
+    assert_eq!(tasks(), 1);
+    channels.iter().for_each(|channel| finish(&room, channel));
+    for (number, port) in room.ports.iter().enumerate().filter(|(number, _)| *number != 7) {
+        assert_eq!(written(port), ["1", "2"], "subscriber {number}");
+    }
+    assert_eq!(room.fanout.metrics.panic.get(), 1);
+    // Once more: whoever served them is over, and another begins.
+    finish(&room, &channels[0]);
+    room.runtime.block_on(async {
+        while tasks() > 0 {
+            yield_now().await
+        }
+    });
+    assert_eq!(room.fanout.busy.load(Ordering::Relaxed), 0);
+    room.fanout.deliver(&message(&channels[0], "3"));
+    finish(&room, &channels[0]);
+    assert_eq!(written(&room.ports[0]), ["3"]);
+}
+
+#[test]
+fn a_small_channel_that_is_never_done_holds_up_no_other() {
+    let (_, room) = room(2);
+    let channels = channels_of_one(&room);
+    let (fanout, endless, other) = (Arc::clone(&room.fanout), channels[0].clone(), channels[1].clone());
+    fanout.deliver(&message(&endless, "1"));
+    fanout.deliver(&message(&other, "2"));
+    room.runtime.block_on(async {
+        for turn in 0.. {
+            assert!(turn < 1000, "it waits for ever");
+            if fanout.pace(&other, true).is_none() {
+                break;
+            }
+            // More than a stint can hand out before the next turn.
+            (0..320).for_each(|_| fanout.deliver(&message(&endless, "1")));
+            yield_now().await;
+        }
+    });
+    assert_eq!(written(&room.ports[1]), ["2"]);
+}
+
+#[test]
+fn many_small_channels_let_others_have_their_turns() {
+    let (_, room) = room(1000);
+    let channels = channels_of_one(&room);
+    channels.iter().for_each(|channel| room.fanout.deliver(&message(channel, "1")));
+    let turns = turns_of_others(&channels[999], &room);
+    // 128 in a row.
+    assert!((6..12).contains(&turns), "{turns}");
 }

@@ -10,6 +10,7 @@ mod pending;
 mod registry;
 mod replay;
 mod shed;
+mod small;
 mod stint;
 
 use std::hash::{BuildHasher, RandomState};

@@ -76,6 +76,14 @@ struct Members {
     pending: Option<Box<Pending>>,
 }
 
+/// The beginning of a channel's fan-out.
+#[derive(Debug)]
+pub(crate) struct Begin {
+    pub(crate) rule: Arc<ChannelRule>,
+    /// Subscribers.
+    pub(crate) members: usize,
+}
+
 /// A step of a channel's fan-out.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -125,12 +133,12 @@ impl Registry {
         self.shard(channel).lock().get(channel).is_some_and(|members| !members.list.is_empty())
     }
 
-    /// Gives a channel something for its subscribers. If a task has to begin that hands it out, says by which rule.
-    pub(crate) fn put(&self, channel: &ChannelName, item: Item) -> Option<Arc<ChannelRule>> {
+    /// Gives a channel something for its subscribers, and says if somebody has to begin handing it out.
+    pub(crate) fn put(&self, channel: &ChannelName, item: Item) -> Option<Begin> {
         let mut shard = self.shard(channel).lock();
         let members = shard.get_mut(channel).filter(|members| !members.list.is_empty())?;
         members.given += 1;
-        let begins = members.pending.is_none().then(|| Arc::clone(&members.rule));
+        let begins = members.pending.is_none().then(|| Begin { rule: Arc::clone(&members.rule), members: members.list.len() });
         members.pending.get_or_insert_default().put(item);
         begins
     }
