@@ -277,3 +277,19 @@ impl Swarm {
         self.poll.registry().register(stream, Token(PUBLISHERS + which), Interest::READABLE | Interest::WRITABLE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swarm_that_polls_does_not_wait() {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        for (polls, waits) in [(true, false), (false, true)] {
+            let mut swarm = Swarm::new(Target { polls, ..Target::tidegate(nowhere, nowhere, "topic") }).unwrap();
+            let begun = Instant::now();
+            swarm.turn(Duration::from_millis(500), &mut ()).unwrap();
+            assert_eq!(begun.elapsed() >= Duration::from_millis(500), waits, "polls: {polls}");
+        }
+    }
+}
