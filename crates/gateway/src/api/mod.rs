@@ -9,6 +9,7 @@ mod listener;
 mod patience;
 mod publish;
 mod read;
+mod receipts;
 mod stream;
 
 use std::sync::Arc;
