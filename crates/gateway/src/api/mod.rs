@@ -2,6 +2,7 @@
 
 mod answer;
 mod connections;
+mod flying;
 mod guard;
 mod health;
 mod lines;

@@ -14,11 +14,12 @@ use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use tidegate::broker::{Published, Sequence};
 use tidegate::message::Publish;
-use tidegate::{ChannelName, ErrorCode, Gate, Pace, PublishError, Publisher};
+use tidegate::{ChannelName, ErrorCode, Gate, Publisher};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::answer::Refusal;
+use super::flying::{self, Flying, Publishing};
 use super::lines::{Line, Lines};
 use super::patience::{Patience, patiently};
 use super::publish::{BROKER_WITHIN, crowded, parse, pauses, unanswered};
@@ -38,29 +39,6 @@ const ANSWERS: usize = 32 * 1024;
 
 /// Comes when there is room. `None` if there was none in time, which begins with the first question.
 type Room = Pin<Box<dyn Future<Output = Option<()>> + Send>>;
-type Outcomes = Vec<Result<Published, PublishError>>;
-type Publishing = Pin<Box<dyn Future<Output = (Outcomes, Pace)> + Send>>;
-
-/// Lines that have no answer yet.
-enum Flying {
-    /// Not published.
-    Refused(Refusal),
-    UnderWay {
-        publishing: Publishing,
-        lines: usize,
-        bytes: usize,
-        begun: Instant,
-    },
-    /// Published. The answers wait for the subscribers, and the broker's time is over.
-    Paced {
-        outcomes: Outcomes,
-        pace: Pace,
-        bytes: usize,
-    },
-    Done(std::vec::IntoIter<Result<Published, PublishError>>),
-    /// So many whose time is over.
-    Unanswered(usize),
-}
 
 /// The next message, on a channel whose publishers wait for its subscribers.
 struct Held {
@@ -323,6 +301,7 @@ impl Work {
                 }
                 Flying::Paced { outcomes, pace, bytes } => {
                     if Pin::new(pace).poll(context).is_pending() {
+                        flying::take_published(&mut self.flying, context);
                         return None;
                     }
                     self.flying_bytes -= *bytes;
