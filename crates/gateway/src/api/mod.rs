@@ -2,6 +2,7 @@
 
 mod answer;
 mod connections;
+mod flying;
 mod guard;
 mod health;
 mod lines;
@@ -9,6 +10,7 @@ mod listener;
 mod patience;
 mod publish;
 mod read;
+mod receipts;
 mod stream;
 
 use std::sync::Arc;

@@ -120,12 +120,17 @@ pub(super) fn pauses(gate: &Gate, publish: &Publish) -> bool {
 async fn send(gate: &Gate, publish: Publish) -> Result<Receipt, Refusal> {
     let publisher = gate.publisher();
     if patiently(gate.config().session.outbox.stall, publisher.room(&publish.channel)).await.is_none() {
-        return Err(Refusal::new(ErrorCode::Unavailable, "subscribers of the channel don't keep up; the message is not stored"));
+        return Err(crowded());
     }
     let (Published { position, duplicate }, pace) = patiently(BROKER_WITHIN, publisher.store(publish)).await.ok_or_else(unanswered)??;
     pace.await;
     let (epoch, offset) = position.map(|position| (position.epoch.to_string(), position.offset)).unzip();
     Ok(Receipt { epoch, offset, duplicate })
+}
+
+/// A publish that found no room on a channel whose publishers wait for its subscribers.
+pub(super) fn crowded() -> Refusal {
+    Refusal::new(ErrorCode::Unavailable, "subscribers of the channel don't keep up; the message is not stored")
 }
 
 /// A publish that the broker has not answered in time.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::http::header;
@@ -14,14 +14,16 @@ use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use tidegate::broker::{Published, Sequence};
 use tidegate::message::Publish;
-use tidegate::{ChannelName, Epoch, ErrorCode, Gate, Pace, Position, PublishError, Publisher};
+use tidegate::{ChannelName, ErrorCode, Gate, Publisher};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::answer::Refusal;
+use super::flying::{self, Flying, Publishing};
 use super::lines::{Line, Lines};
-use super::patience::Patience;
-use super::publish::{BROKER_WITHIN, parse, pauses, unanswered};
+use super::patience::{Patience, patiently};
+use super::publish::{BROKER_WITHIN, crowded, parse, pauses, unanswered};
+use super::receipts::Receipts;
 
 /// Lines under way for one request: enough for a batch that is written and one that is gathered meanwhile.
 const WINDOW: usize = 2048;
@@ -35,30 +37,14 @@ const ENVELOPE: usize = 1024;
 /// Answers are gathered up to so many bytes.
 const ANSWERS: usize = 32 * 1024;
 
-/// Comes when there is room.
-type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Outcomes = Vec<Result<Published, PublishError>>;
-type Publishing = Pin<Box<dyn Future<Output = (Outcomes, Pace)> + Send>>;
+/// Comes when there is room. `None` if there was none in time, which begins with the first question.
+type Room = Pin<Box<dyn Future<Output = Option<()>> + Send>>;
 
-/// Lines that have no answer yet.
-enum Flying {
-    /// Not published.
-    Refused(Refusal),
-    UnderWay {
-        publishing: Publishing,
-        lines: usize,
-        bytes: usize,
-        begun: Instant,
-    },
-    /// Published. The answers wait for the subscribers, and the broker's time is over.
-    Paced {
-        outcomes: Outcomes,
-        pace: Pace,
-        bytes: usize,
-    },
-    Done(std::vec::IntoIter<Result<Published, PublishError>>),
-    /// So many whose time is over.
-    Unanswered(usize),
+/// The next message, on a channel whose publishers wait for its subscribers.
+struct Held {
+    publish: Publish,
+    bytes: usize,
+    room: Room,
 }
 
 /// Answers a stream of lines with a stream of results. A caller that does not read its results is not read either.
@@ -98,7 +84,7 @@ struct Work {
     piece_bytes: usize,
     /// In the order of their lines.
     flying: VecDeque<Flying>,
-    /// Of the lines whose outcome is not known.
+    /// Of the lines under way or waiting for their pace: 0 where there are none, and only there, since every message has bytes.
     flying_bytes: usize,
     /// For the answer to the first of them.
     patience: Patience,
@@ -109,8 +95,8 @@ struct Work {
     ended: bool,
     /// Order holds also when a line fails that may be sent again: what follows it is not stored.
     sequence: Arc<Sequence>,
-    /// The next message and what it waits for: room on a channel whose publishers wait for subscribers. Nothing overtakes it.
-    held: Option<(Publish, usize, Room)>,
+    /// It waits for all that was begun before it, and then for room. Nothing overtakes it.
+    held: Option<Held>,
 }
 
 #[derive(Serialize)]
@@ -147,14 +133,8 @@ impl Work {
 
     fn read_lines(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
         while self.taken - self.answered < WINDOW && self.flying_bytes + self.piece_bytes < WINDOW_BYTES {
-            if let Some((publish, bytes, mut room)) = self.held.take() {
-                if room.as_mut().poll(context).is_pending() {
-                    self.held = Some((publish, bytes, room));
-                    return false;
-                }
-                // Alone: whether there is room for the next is known when this one has been handed out.
-                self.add(publish, bytes);
-                self.launch(now, context);
+            if self.let_go(now, context).is_pending() {
+                return false;
             }
             if let Some(line) = self.lines.next() {
                 self.begin(line, now, context);
@@ -177,6 +157,31 @@ impl Work {
             }
         }
         false
+    }
+
+    /// Publishes the message that is held, if there is one and its time has come, or refuses it if that has passed.
+    fn let_go(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let Some(held) = &mut self.held else { return Poll::Ready(()) };
+        let room = if self.sequence.is_broken() {
+            // It is refused, and needs no room for that.
+            Some(())
+        } else if self.flying_bytes > 0 {
+            // Who is full is known when all before it has been handed out. Then there is an answer, and after each we look again.
+            return Poll::Pending;
+        } else {
+            ready!(held.room.as_mut().poll(context))
+        };
+        let Some(Held { publish, bytes, .. }) = self.held.take() else { return Poll::Ready(()) };
+        if room.is_some() {
+            // Alone, for the same reason.
+            self.add(publish, bytes);
+            self.launch(now, context);
+        } else {
+            // At once: what follows it may be read before it is answered.
+            self.sequence.break_off();
+            self.flying.push_back(Flying::Refused(crowded()));
+        }
+        Poll::Ready(())
     }
 
     /// Takes the next line.
@@ -202,7 +207,9 @@ impl Work {
         if (is_other || self.piece.is_empty()) && pauses(&self.gate, &publish) {
             self.launch(now, context);
             let (publisher, channel) = (self.publisher.clone(), publish.channel.clone());
-            self.held = Some((publish, bytes, Box::pin(async move { publisher.room(&channel).await })));
+            let within = self.gate.config().session.outbox.stall;
+            let room = Box::pin(async move { patiently(within, publisher.room(&channel)).await });
+            self.held = Some(Held { publish, bytes, room });
             return;
         }
         self.add(publish, bytes);
@@ -229,11 +236,16 @@ impl Work {
         }
         let (publisher, sequence) = (self.publisher.clone(), self.sequence.clone());
         let mut publishing: Publishing = Box::pin(unconstrained(async move { publisher.store_all(&sequence, piece).await }));
-        self.flying_bytes += bytes;
-        self.flying.push_back(match publishing.as_mut().poll(context) {
-            Poll::Ready((outcomes, pace)) => Flying::Paced { outcomes, pace, bytes },
+        let flying = match publishing.as_mut().poll(context) {
+            Poll::Ready((outcomes, mut pace)) => match Pin::new(&mut pace).poll(context) {
+                // Nobody has to have it: the next line, if it is held, need not wait for the answers to this one.
+                Poll::Ready(()) => return self.flying.push_back(Flying::Done(outcomes.into_iter())),
+                Poll::Pending => Flying::Paced { outcomes, pace, bytes },
+            },
             Poll::Pending => Flying::UnderWay { publishing, lines, bytes, begun },
-        });
+        };
+        self.flying_bytes += bytes;
+        self.flying.push_back(flying);
     }
 
     /// The answers that are due: of the first lines without one, as far as they are done.
@@ -289,6 +301,7 @@ impl Work {
                 }
                 Flying::Paced { outcomes, pace, bytes } => {
                     if Pin::new(pace).poll(context).is_pending() {
+                        flying::take_published(&mut self.flying, context);
                         return None;
                     }
                     self.flying_bytes -= *bytes;
@@ -300,32 +313,5 @@ impl Work {
                 return Some(Err(refusal));
             }
         }
-    }
-}
-
-/// Writes where messages went. Neighbours share all but their offset.
-#[derive(Default)]
-struct Receipts {
-    epoch: Option<Epoch>,
-    /// Up to the offset.
-    beginning: Vec<u8>,
-}
-
-impl Receipts {
-    /// `epoch` and `offset` are null on `event` channels.
-    fn write(&mut self, answers: &mut Vec<u8>, Published { position, duplicate }: Published) {
-        match position {
-            Some(Position { epoch, offset }) => {
-                if self.epoch != Some(epoch) {
-                    (self.epoch, self.beginning) = (Some(epoch), format!(r#"{{"epoch":"{epoch}","offset":"#).into_bytes());
-                }
-                answers.extend_from_slice(&self.beginning);
-                // Writing a number to memory does not fail.
-                serde_json::to_writer(&mut *answers, &offset).unwrap_or_default();
-            }
-            None => answers.extend_from_slice(br#"{"epoch":null,"offset":null"#),
-        }
-        let end: &[u8] = if duplicate { b",\"duplicate\":true}\n" } else { b",\"duplicate\":false}\n" };
-        answers.extend_from_slice(end);
     }
 }
