@@ -16,7 +16,7 @@ use super::full::Full;
 use super::pending::{Item, Items};
 use super::registry::{Begin, Member, Registry, Step};
 use super::small::{self, FEW, Small};
-use super::stint::{QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
+use super::stint::{Load, QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::{Batch, Port, Route, publication_frame};
@@ -233,14 +233,15 @@ impl FanOut {
     /// meanwhile joins what waits, in one write.
     async fn deliver_all(&self, delivery: Delivery, stint: &mut Stint) {
         let mut tally = Tally::default();
-        let is_alone = delivery.batch.messages().len() == 1;
+        let each = Load { messages: delivery.batch.messages().len(), bytes: delivery.batch.frames().len() };
+        let is_alone = each.messages == 1;
         let mut left = &delivery.members[..];
         let mut writes = !is_alone || is_at_rest(left);
         while !left.is_empty() {
             let in_a_row = if writes { WRITTEN_IN_A_ROW } else { QUEUED_IN_A_ROW };
             let (chunk, later) = stint.split(left, in_a_row);
             self.deliver_to(chunk, &delivery, if writes { self.route() } else { Route::Queue }, &mut tally);
-            if stint.add(chunk, in_a_row) {
+            if stint.add(chunk, each, in_a_row) {
                 give_way(chunk, &delivery.members).await;
                 writes = writes && !(is_alone && self.registry.has_pending(&delivery.channel));
             }
@@ -258,7 +259,7 @@ impl FanOut {
             for Member { port, subscription, .. } in chunk.iter().filter(|member| member.skips(first) == 0) {
                 or_cut(port, || port.tell(now, Input::Lost(*subscription, position)));
             }
-            if stint.add(chunk, QUEUED_IN_A_ROW) {
+            if stint.add(chunk, Load::WORD, QUEUED_IN_A_ROW) {
                 give_way(chunk, members).await;
             }
             left = later;

@@ -111,6 +111,22 @@ fn a_small_crowd_with_much_to_get_lets_others_have_their_turns() {
     assert!(room.ports.iter().all(|port| written(port).len() == 640));
 }
 
+/// What one subscriber gets in a row is far less than an outbox takes: by number, and by size.
+#[test]
+fn one_subscriber_with_much_to_get_lets_others_have_their_turns() {
+    let (channel, room) = room(1);
+    (0..640).for_each(|_| room.fanout.deliver(&message(&channel, "1")));
+    let turns = turns_of_others(&channel, &room);
+    // 20 batches, 4 in a row.
+    assert!((4..10).contains(&turns), "{turns}");
+    let large: &'static str = "1".repeat(64 * 1024).leak();
+    (0..40).for_each(|_| room.fanout.deliver(&message(&channel, large)));
+    let turns = turns_of_others(&channel, &room);
+    // Each a batch of its own, 4 in a row.
+    assert!((9..15).contains(&turns), "{turns}");
+    assert_eq!(written(&room.ports[0]).len(), 680);
+}
+
 #[test]
 fn a_word_of_loss_lets_others_have_their_turns() {
     let (channel, room) = room(5000);
