@@ -56,7 +56,7 @@ struct Delivery {
 struct Tally {
     reached: u64,
     dropped: u64,
-    full: Vec<Arc<Port>>,
+    full: Vec<Member>,
     most_buffered: usize,
 }
 
@@ -131,7 +131,16 @@ impl FanOut {
             self.metrics.dropped(rule.kind, rule.overflow, tally.dropped);
         }
         if !tally.full.is_empty() {
-            self.full.note(channel, tally.full);
+            self.note_full(channel, &tally.full);
+        }
+    }
+
+    /// Publishers wait for these. Who has left since it was delivered to is found by looking after the noting: who leaves later than that is
+    /// forgotten as it leaves.
+    pub(super) fn note_full(&self, channel: &ChannelName, full: &[Member]) {
+        self.full.note(channel, full.iter().map(|member| Arc::clone(&member.port)));
+        for member in full.iter().filter(|member| !self.registry.has(channel, member)) {
+            self.full.forget(channel, &member.port);
         }
     }
 }
@@ -277,7 +286,7 @@ impl FanOut {
             let Member { port, subscription, .. } = member;
             let from = member.skips(delivery.first);
             or_cut(port, || {
-                let buffered = port.deliver(now, *subscription, &delivery.batch, from, route, |push| tally.add(push, port));
+                let buffered = port.deliver(now, *subscription, &delivery.batch, from, route, |push| tally.add(push, member));
                 tally.most_buffered = tally.most_buffered.max(buffered);
             });
         }
@@ -298,14 +307,14 @@ fn or_cut(port: &Arc<Port>, work: impl FnOnce()) {
 }
 
 impl Tally {
-    fn add(&mut self, push: Push, port: &Arc<Port>) {
+    fn add(&mut self, push: Push, member: &Member) {
         match push {
             Push::Queued | Push::Conflated | Push::Parked => self.reached += 1,
             Push::Full => {
                 self.reached += 1;
                 // Once, though it may be told of each message of a batch.
-                if self.full.last().is_none_or(|last| !Arc::ptr_eq(last, port)) {
-                    self.full.push(Arc::clone(port));
+                if self.full.last().is_none_or(|last| !Arc::ptr_eq(&last.port, &member.port)) {
+                    self.full.push(member.clone());
                 }
             }
             Push::Dropped(messages) => {

@@ -167,6 +167,23 @@ fn who_leaves_a_channel_is_not_full_any_more() {
     assert!(room.fanout.has_room(&channel) && room.fanout.full.is_empty(), "nobody is full");
 }
 
+/// A fan-out gives way between delivering to somebody and noting that it is full.
+#[test]
+fn who_left_before_it_was_noted_is_not_waited_for() {
+    let (channel, room) = room(2);
+    let members = room.fanout.registry.members(&channel);
+    let [left, stays] = &members[..] else { panic!("{members:?}") };
+    room.fanout.registry.leave(&channel, &left.port, left.subscription);
+    room.fanout.full.forget(&channel, &left.port);
+    room.fanout.note_full(&channel, &members);
+    assert!(!room.fanout.full.is_empty(), "one is there");
+    room.fanout.registry.leave(&channel, &stays.port, stays.subscription);
+    room.fanout.full.forget(&channel, &stays.port);
+    assert!(room.fanout.full.is_empty());
+    room.fanout.note_full(&channel, &members);
+    assert!(room.fanout.full.is_empty());
+}
+
 /// More than one turn's worth: whoever is last gets the same in the same order.
 #[test]
 fn a_huge_crowd_gets_everything_in_order() {

@@ -133,6 +133,11 @@ impl Registry {
         self.shard(channel).lock().get(channel).is_some_and(|members| !members.list.is_empty())
     }
 
+    /// Whether this subscriber has not left.
+    pub(crate) fn has(&self, channel: &ChannelName, member: &Member) -> bool {
+        self.shard(channel).lock().get(channel).is_some_and(|members| members.has(member.key()))
+    }
+
     /// Gives a channel something for its subscribers, and says if somebody has to begin handing it out.
     pub(crate) fn put(&self, channel: &ChannelName, item: Item) -> Option<Begin> {
         let mut shard = self.shard(channel).lock();
@@ -208,6 +213,10 @@ impl Members {
         list.push(member);
     }
 
+    fn has(&self, key: Key) -> bool {
+        if self.index.is_empty() { self.list.iter().any(|member| member.key() == key) } else { self.index.contains_key(&key) }
+    }
+
     fn leave(&mut self, key: Key) -> bool {
         let at = if self.index.is_empty() {
             self.list.iter().position(|member| member.key() == key)
@@ -279,6 +288,8 @@ mod tests {
                 }
                 prop_assert_eq!(found(&registry, &channel), model.iter().copied().collect::<Vec<_>>());
                 prop_assert_eq!(registry.has_members(&channel), !model.is_empty());
+                let member = Member::new(Arc::clone(&port), SubscriptionId(number));
+                prop_assert_eq!(registry.has(&channel, &member), model.contains(&key));
                 fan_out = if walks { Some(registry.members(&channel)) } else { fan_out };
             }
             drop(fan_out);
