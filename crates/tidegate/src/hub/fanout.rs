@@ -51,9 +51,10 @@ struct Delivery {
     first: u64,
 }
 
-/// What a delivery came to.
-#[derive(Default)]
-struct Tally {
+/// What a delivery came to. It is counted when this goes, be it in a panic.
+struct Tally<'d> {
+    fanout: &'d FanOut,
+    delivery: &'d Delivery,
     reached: u64,
     dropped: u64,
     full: Vec<Member>,
@@ -123,8 +124,8 @@ impl FanOut {
         }
     }
 
-    fn count(&self, delivery: &Delivery, tally: Tally) {
-        let Delivery { rule, channel, .. } = delivery;
+    fn count(&self, tally: &Tally<'_>) {
+        let Delivery { rule, channel, .. } = tally.delivery;
         self.metrics.delivered(rule.kind, tally.reached);
         self.metrics.buffered(tally.most_buffered);
         if tally.dropped > 0 {
@@ -241,7 +242,7 @@ impl FanOut {
     /// To *queue* for all, and let their drivers write, is the cheapest where messages come faster than they go out: what is published
     /// meanwhile joins what waits, in one write.
     async fn deliver_all(&self, delivery: Delivery, stint: &mut Stint) {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(self, &delivery);
         let each = Load { messages: delivery.batch.messages().len(), bytes: delivery.batch.frames().len() };
         let is_alone = each.messages == 1;
         let mut left = &delivery.members[..];
@@ -249,14 +250,13 @@ impl FanOut {
         while !left.is_empty() {
             let in_a_row = if writes { WRITTEN_IN_A_ROW } else { QUEUED_IN_A_ROW };
             let (chunk, later) = stint.split(left, in_a_row);
-            self.deliver_to(chunk, &delivery, if writes { self.route() } else { Route::Queue }, &mut tally);
+            self.deliver_to(chunk, if writes { self.route() } else { Route::Queue }, &mut tally);
             if stint.add(chunk, each, in_a_row) {
                 give_way(chunk, &delivery.members).await;
                 writes = writes && !(is_alone && self.registry.has_pending(&delivery.channel));
             }
             left = later;
         }
-        self.count(&delivery, tally);
     }
 
     /// Every subscriber that was there learns that messages may be missing.
@@ -280,8 +280,8 @@ impl FanOut {
         if self.busy.load(Ordering::Relaxed) > 1 { Route::WriteToSingle } else { Route::Write }
     }
 
-    fn deliver_to(&self, members: &[Member], delivery: &Delivery, route: Route, tally: &mut Tally) {
-        let now = self.clock.now();
+    fn deliver_to(&self, members: &[Member], route: Route, tally: &mut Tally<'_>) {
+        let (now, delivery) = (self.clock.now(), tally.delivery);
         for member in members {
             let Member { port, subscription, .. } = member;
             let from = member.skips(delivery.first);
@@ -306,7 +306,11 @@ fn or_cut(port: &Arc<Port>, work: impl FnOnce()) {
     std::mem::forget(cut);
 }
 
-impl Tally {
+impl<'d> Tally<'d> {
+    const fn new(fanout: &'d FanOut, delivery: &'d Delivery) -> Self {
+        Self { fanout, delivery, reached: 0, dropped: 0, full: Vec::new(), most_buffered: 0 }
+    }
+
     fn add(&mut self, push: Push, member: &Member) {
         match push {
             Push::Queued | Push::Conflated | Push::Parked => self.reached += 1,
@@ -325,5 +329,11 @@ impl Tally {
             Push::Disconnected => self.dropped += 1,
             Push::Ignored => {}
         }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.fanout.count(self);
     }
 }

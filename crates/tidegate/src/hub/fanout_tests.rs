@@ -88,6 +88,15 @@ fn a_panic_leaves_a_gap_where_it_was_and_what_comes_later_comes() {
     assert_eq!(room.fanout.metrics.panic.get(), 1, "it is cut, and so panics once");
 }
 
+#[test]
+fn what_was_delivered_before_a_panic_is_counted() {
+    let (channel, room) = room(5);
+    room.ports[2].sleep(Waker::from(Arc::new(Broken)));
+    room.publish(&message(&channel, "1"));
+    let metrics = room.fanout.metrics.encode();
+    assert!(metrics.contains("tidegate_delivery_total{kind=\"event\"} 3\n"), "{metrics}");
+}
+
 /// Turns that another task gets until all that was given to the channel is handed out.
 fn turns_of_others(channel: &ChannelName, room: &Room) -> usize {
     let (fanout, channel) = (Arc::clone(&room.fanout), channel.clone());
