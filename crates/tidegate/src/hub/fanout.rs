@@ -1,4 +1,4 @@
-//! From the broker to the sockets: batches of a channel's messages, handed to its subscribers by one task, and what became of them.
+//! From the broker to the sockets: batches of a channel's messages, handed to each of its subscribers, and what became of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,14 +9,13 @@ use tidegate_core::session::{Input, Push};
 use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time::timeout;
 
 use super::full::Full;
-use super::pending::{Item, Items};
-use super::registry::{Begin, Member, Registry, Step};
-use super::small::{self, FEW, Small};
+use super::pending::Item;
+use super::registry::{Begin, Member, Registry};
+use super::small::{FEW, Small};
 use super::stint::{Load, QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
+use super::turn::Turn;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::{Batch, Port, Route, publication_frame};
@@ -32,23 +31,23 @@ pub(crate) struct FanOut {
     own: Weak<FanOut>,
     pub(crate) registry: Registry,
     pub(super) metrics: Arc<Metrics>,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     clock: Clock,
     /// Where the work is done, whoever publishes.
     runtime: Handle,
     /// Channels that are being handed out.
     pub(super) busy: AtomicUsize,
     pub(super) full: Full,
-    small: Small,
+    pub(super) small: Small,
 }
 
 /// Messages on their way to a channel's subscribers.
-struct Delivery {
-    rule: Arc<ChannelRule>,
-    channel: ChannelName,
-    members: Arc<Vec<Member>>,
-    batch: Batch,
-    first: u64,
+pub(super) struct Delivery {
+    pub(super) rule: Arc<ChannelRule>,
+    pub(super) channel: ChannelName,
+    pub(super) members: Arc<Vec<Member>>,
+    pub(super) batch: Batch,
+    pub(super) first: u64,
 }
 
 /// What a delivery came to. It is counted when this goes, be it in a panic.
@@ -118,9 +117,9 @@ impl FanOut {
         }
     }
 
-    fn begin(&self, channel: ChannelName, flush_window: Duration, is_small: bool) {
+    pub(super) fn begin(&self, channel: ChannelName, flush_window: Duration, is_small: bool) {
         if let Some(fanout) = self.own.upgrade() {
-            self.runtime.spawn(Turn { fanout, channel, flush_window, is_small, stint: Stint::default(), ended: false }.run());
+            self.runtime.spawn(Turn::new(fanout, channel, flush_window, is_small).run());
         }
     }
 
@@ -159,89 +158,11 @@ impl Sink for FanOut {
     }
 }
 
-/// A channel's turn: the one task that hands out what is pending, so that its order is kept. One that began with few subscribers goes on with
-/// the next such channel.
-struct Turn {
-    fanout: Arc<FanOut>,
-    channel: ChannelName,
-    flush_window: Duration,
-    is_small: bool,
-    stint: Stint,
-    ended: bool,
-}
-
-impl Turn {
-    async fn run(mut self) {
-        // Publishers that are ready go first: what they have to say shares the write.
-        yield_now().await;
-        self.empty().await;
-        while self.is_small
-            && let Some(next) = self.fanout.small.next()
-        {
-            (self.channel, self.ended) = (next, false);
-            self.empty().await;
-        }
-    }
-
-    /// Hands out what is pending until nothing is, or by a task of its own what never ends.
-    async fn empty(&mut self) {
-        self.gather().await;
-        let mut steps = 0;
-        while let Some(step) = self.fanout.registry.take(&self.channel) {
-            let has_outgrown = step.members.len() > FEW;
-            self.hand_out(step).await;
-            steps += 1;
-            if self.is_small && (has_outgrown || steps >= small::STEPS) && self.fanout.registry.has_pending(&self.channel) {
-                // The others that wait are not to wait for one that is never done.
-                self.ended = true;
-                return self.fanout.begin(self.channel.clone(), Duration::ZERO, false);
-            }
-            self.gather().await;
-        }
-        self.fanout.busy.fetch_sub(1, Ordering::Relaxed);
-        self.ended = true;
-    }
-
-    /// Lets messages wait for each other, if the channel's rule says so, and no longer than until they fill a write.
-    async fn gather(&self) {
-        if self.flush_window.is_zero() {
-            return;
-        }
-        if let Some(enough) = self.fanout.registry.wait_for_batch(&self.channel) {
-            // Either way it is time to write.
-            let _ = timeout(self.flush_window, enough).await;
-        }
-    }
-
-    async fn hand_out(&mut self, step: Step) {
-        let Step { rule, members, items, first } = step;
-        match items {
-            Items::Messages(messages) => {
-                let batch = Batch::new(messages, |frames| self.fanout.budget.charge(frames, 0));
-                let delivery = Delivery { rule, channel: self.channel.clone(), members, batch, first };
-                self.fanout.deliver_all(delivery, &mut self.stint).await;
-            }
-            Items::Lost(position) => self.fanout.tell_of_loss(&members, first, position, &mut self.stint).await,
-        }
-    }
-}
-
-impl Drop for Turn {
-    /// However it ends: after a panic another task goes on, and subscribers learn that there is a hole.
-    fn drop(&mut self) {
-        if !self.ended && std::thread::panicking() {
-            self.fanout.metrics.panic.inc();
-            self.fanout.registry.interrupted(&self.channel);
-            self.fanout.begin(self.channel.clone(), self.flush_window, self.is_small);
-        }
-    }
-}
-
 impl FanOut {
     /// Hands a batch to every subscriber, in one of two ways. To *write* to each at once is the shortest way for what comes by itself.
     /// To *queue* for all, and let their drivers write, is the cheapest where messages come faster than they go out: what is published
     /// meanwhile joins what waits, in one write.
-    async fn deliver_all(&self, delivery: Delivery, stint: &mut Stint) {
+    pub(super) async fn deliver_all(&self, delivery: Delivery, stint: &mut Stint) {
         let mut tally = Tally::new(self, &delivery);
         let each = Load { messages: delivery.batch.messages().len(), bytes: delivery.batch.frames().len() };
         let is_alone = each.messages == 1;
@@ -260,7 +181,7 @@ impl FanOut {
     }
 
     /// Every subscriber that was there learns that messages may be missing.
-    async fn tell_of_loss(&self, members: &[Member], first: u64, position: Option<Position>, stint: &mut Stint) {
+    pub(super) async fn tell_of_loss(&self, members: &[Member], first: u64, position: Option<Position>, stint: &mut Stint) {
         let mut left = members;
         while !left.is_empty() {
             let (chunk, later) = stint.split(left, QUEUED_IN_A_ROW);

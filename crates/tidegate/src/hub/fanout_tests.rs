@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tidegate_core::message::ServerMessage;
 use tidegate_core::session::Transmit;
 use tidegate_core::{Body, ChannelKind, ChannelName, ChannelRule, Moment, Pattern, Publication};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
 
@@ -415,4 +417,54 @@ fn many_small_channels_let_others_have_their_turns() {
     let turns = turns_of_others(&channels[999], &room);
     // 128 in a row.
     assert!((6..12).contains(&turns), "{turns}");
+}
+
+/// Channels on whose fan-outs publishers wait, of one subscriber each and of very many; one has begun.
+fn under_way(room: &Room, large: &ChannelName) -> Vec<oneshot::Receiver<()>> {
+    room.fanout.lost(large, None);
+    room.runtime.block_on(async {
+        for _ in 0..2 {
+            yield_now().await;
+        }
+    });
+    let mut channels = channels_of_one(room);
+    channels.truncate(40);
+    channels.iter().for_each(|channel| room.fanout.deliver(&message(channel, "1")));
+    channels.push(large.clone());
+    channels.iter().filter_map(|channel| room.fanout.pace(channel, true)).collect()
+}
+
+#[test]
+fn publishers_are_let_go_when_the_runtime_of_the_fan_outs_closes() {
+    let (channel, room) = room(5000);
+    let waits = under_way(&room, &channel);
+    let (done, all) = std::sync::mpsc::channel();
+    let publisher = std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        waits.into_iter().for_each(|wait| drop(runtime.block_on(wait)));
+        done.send(()).unwrap();
+    });
+    let Room { fanout, runtime, .. } = room;
+    assert_eq!(fanout.busy.load(Ordering::Relaxed), 41);
+    drop(runtime);
+    all.recv_timeout(Duration::from_secs(10)).expect("they wait for nobody");
+    publisher.join().unwrap();
+    fanout.deliver(&message(&channel, "2"));
+    assert!(fanout.pace(&channel, true).is_none(), "nor who comes later");
+    assert_eq!(fanout.busy.load(Ordering::Relaxed), 0);
+}
+
+/// A task that begins in the place of one that seems to have panicked is not begun again and again.
+#[test]
+fn publishers_are_let_go_when_the_runtime_closes_in_a_panic() {
+    let (channel, room) = room(5000);
+    let waits = under_way(&room, &channel);
+    let fanout = Arc::clone(&room.fanout);
+    let panic = std::thread::spawn(move || {
+        let _room = room;
+        panic!("a thread that owns a runtime panics");
+    });
+    assert!(panic.join().is_err());
+    assert!(waits.into_iter().all(|mut wait| wait.try_recv() == Err(TryRecvError::Closed)));
+    assert_eq!(fanout.busy.load(Ordering::Relaxed), 0);
 }

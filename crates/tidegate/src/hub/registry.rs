@@ -181,6 +181,17 @@ impl Registry {
         }
     }
 
+    /// Gives up what a channel has pending, and whoever waits for it: its task is gone, and no other will come.
+    pub(super) fn abandon(&self, channel: &ChannelName) -> Option<Box<Pending>> {
+        let mut shard = self.shard(channel).lock();
+        let members = shard.get_mut(channel)?;
+        let pending = members.pending.take();
+        if members.list.is_empty() {
+            shard.remove(channel);
+        }
+        pending
+    }
+
     /// A wait until all but `most` of the items given so far are handed out, if they are not. What comes later does not prolong it.
     pub(crate) fn wait_for_pace(&self, channel: &ChannelName, most: usize) -> Option<oneshot::Receiver<()>> {
         let mut shard = self.shard(channel).lock();
