@@ -10,7 +10,6 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 use tidegate_core::Moment;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
@@ -30,7 +29,6 @@ pub(super) struct Place(u32);
 /// The alarms of a gate's connections.
 pub(crate) struct Alarms {
     clock: Clock,
-    runtime: Handle,
     rounds: Mutex<Rounds>,
     /// The first round is another one than before.
     hurry: Notify,
@@ -59,20 +57,21 @@ enum Bell {
 }
 
 impl Alarms {
-    /// None yet; a task of this runtime will ring them.
-    pub(crate) fn new(clock: Clock, runtime: Handle) -> Self {
-        Self { clock, runtime, rounds: Mutex::default(), hurry: Notify::new() }
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, rounds: Mutex::default(), hurry: Notify::new() }
     }
 
-    /// Sets an alarm, to be cleared once it is not wanted any more and has not rung. `None` if the moment is over.
+    /// Sets an alarm, to be cleared once it is not wanted any more and has not rung. `None` if the moment is over. Where nobody rings
+    /// them, a task of the caller's own runtime will.
     pub(super) fn set(self: &Arc<Self>, at: Moment, waker: &Waker) -> Option<Place> {
         let mut rounds = self.rounds.lock();
         let is_first = rounds.first().is_none_or(|first| at < first);
         let place = rounds.set(at, waker)?;
         let was_served = mem::replace(&mut rounds.is_served, true);
+        // Without the lock: a runtime that is closing drops what is spawned on the spot, and the task's end locks.
         drop(rounds);
         if !was_served {
-            self.runtime.spawn(Arc::clone(self).ring());
+            tokio::spawn(Serving { alarms: Arc::clone(self), ringing: None, is_over: false }.run());
         } else if is_first {
             self.hurry.notify_one();
         }
@@ -86,19 +85,6 @@ impl Alarms {
         drop(waker);
     }
 
-    /// Rings, round by round, as long as there are any.
-    async fn ring(self: Arc<Self>) {
-        while let Some(first) = self.first_unless_done() {
-            tokio::select! {
-                () = sleep_until(self.clock.instant(first)) => {}
-                () = self.hurry.notified() => continue,
-            }
-            while let Some(round) = self.take_due() {
-                round.ring().await;
-            }
-        }
-    }
-
     fn first_unless_done(&self) -> Option<Moment> {
         let mut rounds = self.rounds.lock();
         let first = rounds.first();
@@ -106,8 +92,49 @@ impl Alarms {
         first
     }
 
-    fn take_due(&self) -> Option<Round> {
+    fn take_due(&self) -> Option<(Moment, Round)> {
         self.rounds.lock().take_due(self.clock.now())
+    }
+}
+
+/// The task. Ends when there are no alarms.
+struct Serving {
+    alarms: Arc<Alarms>,
+    ringing: Option<(Moment, Round)>,
+    /// There were none: those set by now have a task of their own.
+    is_over: bool,
+}
+
+impl Serving {
+    /// Rings, round by round, as long as there are any.
+    async fn run(mut self) {
+        while let Some(first) = self.alarms.first_unless_done() {
+            tokio::select! {
+                () = sleep_until(self.alarms.clock.instant(first)) => self.ring_due().await,
+                () = self.alarms.hurry.notified() => {}
+            }
+        }
+        self.is_over = true;
+    }
+
+    async fn ring_due(&mut self) {
+        loop {
+            self.ringing = self.alarms.take_due();
+            let Some((_, round)) = &mut self.ringing else { return };
+            round.ring().await;
+        }
+    }
+}
+
+impl Drop for Serving {
+    /// With its runtime, or by a panic: whoever still waits does so for the next who sets an alarm.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut rounds = self.alarms.rounds.lock();
+        rounds.is_served = false;
+        rounds.by_moment.extend(self.ringing.take());
     }
 }
 
@@ -127,12 +154,12 @@ impl Rounds {
         self.by_moment.get_mut(&at)?.clear(place)
     }
 
-    fn take_due(&mut self, now: Moment) -> Option<Round> {
+    fn take_due(&mut self, now: Moment) -> Option<(Moment, Round)> {
         let first = self.by_moment.first_entry().filter(|first| *first.key() <= now)?;
         let (at, round) = first.remove_entry();
         // Nobody finds another's alarm in the place of one that has rung.
-        self.over = at;
-        Some(round)
+        self.over = self.over.max(at);
+        Some((at, round))
     }
 }
 
@@ -163,9 +190,10 @@ impl Round {
         }
     }
 
-    async fn ring(self) {
-        for (count, bell) in (1..).zip(self.bells) {
-            if let Bell::Set(waker) = bell {
+    /// What has rung leaves a place for nobody: its moment is over.
+    async fn ring(&mut self) {
+        for (count, bell) in (1..).zip(&mut self.bells) {
+            if let Bell::Set(waker) = mem::replace(bell, Bell::Free(NONE)) {
                 waker.wake();
             }
             if count % IN_A_ROW == 0 {
@@ -181,7 +209,8 @@ mod tests {
     use std::task::Wake;
     use std::time::Duration;
 
-    use tokio::time::timeout;
+    use tokio::runtime::Builder;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
@@ -213,7 +242,7 @@ mod tests {
     }
 
     async fn ring(rounds: &mut Rounds, now: u64) {
-        while let Some(round) = rounds.take_due(at(now)) {
+        while let Some((_, mut round)) = rounds.take_due(at(now)) {
             round.ring().await;
         }
     }
@@ -295,7 +324,8 @@ mod tests {
         let mut rounds = Rounds::default();
         let sleepers: Vec<_> = (0..IN_A_ROW * 2 + 1).map(|_| set(&mut rounds, 250).0).collect();
         let woken = || sleepers.iter().filter(|sleeper| sleeper.woken() == 1).count();
-        let ringing = rounds.take_due(at(250)).unwrap().ring();
+        let (_, mut round) = rounds.take_due(at(250)).unwrap();
+        let ringing = round.ring();
         let mut beside = Vec::new();
         tokio::join!(biased; ringing, async {
             for _ in 0..3 {
@@ -322,12 +352,57 @@ mod tests {
 
     #[tokio::test]
     async fn an_earlier_one_is_not_kept_waiting_and_the_next_finds_somebody_who_waits() {
-        let alarms = Arc::new(Alarms::new(Clock::start(), Handle::current()));
+        let alarms = Arc::new(Alarms::new(Clock::start()));
         let far = alarms.clock.now() + Duration::from_secs(3600);
         let place = alarms.set(far, std::task::Waker::noop()).unwrap();
         tokio::task::yield_now().await;
         woken(&alarms, 20).await;
         woken(&alarms, 1).await;
         alarms.clear(far, place);
+    }
+
+    #[test]
+    fn when_the_runtime_of_who_rings_them_closes_the_next_who_sets_one_takes_over() {
+        let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
+        let alarms = Arc::new(Alarms::new(Clock::start()));
+        // It has not begun, begins, and waits.
+        let sleepers = [0, 1, 2].map(|turns| {
+            let (sleeper, closing) = (Arc::new(Sleeper::default()), runtime());
+            closing.block_on(async {
+                alarms.set(alarms.clock.now() + Duration::from_millis(20), &Arc::clone(&sleeper).into()).unwrap();
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+            });
+            sleeper
+        });
+        let other = runtime();
+        other.block_on(woken(&alarms, 40));
+        assert_eq!(sleepers.map(|sleeper| sleeper.woken()), [1, 1, 1]);
+    }
+
+    /// One whose waking panics.
+    struct Broken;
+
+    impl Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("waking this sleeper panics");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_leaves_the_others_to_the_next_who_sets_one() {
+        let alarms = Arc::new(Alarms::new(Clock::start()));
+        let sleepers: [Arc<Sleeper>; 2] = Default::default();
+        let [before, after] = sleepers.clone();
+        let due = alarms.clock.now() + Duration::from_millis(1);
+        for waker in [before.into(), Arc::new(Broken).into(), after.into()] {
+            alarms.set(due, &waker).unwrap();
+        }
+        while alarms.rounds.lock().is_served {
+            sleep(Duration::from_millis(1)).await;
+        }
+        woken(&alarms, 1).await;
+        assert_eq!(sleepers.map(|sleeper| sleeper.woken()), [1, 1]);
     }
 }
