@@ -136,6 +136,13 @@ impl Builder {
     }
 }
 
+#[cfg(test)]
+impl Gate {
+    pub(crate) const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+}
+
 /// Building and mounting.
 impl Gate {
     /// Begins to build a gate.

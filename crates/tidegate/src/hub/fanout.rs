@@ -25,6 +25,10 @@ use crate::metrics::Metrics;
 /// is ready then, and one that fills. What is pending is bounded by it and by what publishers may have under way.
 const UNFINISHED: usize = 96;
 
+/// Items of a channel that may be unfinished before publishes of sessions don't begin: else what is pending would have no bound but all
+/// sessions times their commands in flight. It is 32 batches, far more than sharing writes asks for, and 64 MiB of the largest messages.
+pub(super) const BACKLOG: usize = 1024;
+
 /// The receiver of everything that the broker publishes on subscribed channels.
 #[derive(Debug)]
 pub(crate) struct FanOut {
@@ -99,6 +103,19 @@ impl FanOut {
     /// Whether no subscriber of a `pause` channel is full.
     pub(crate) fn has_room(&self, channel: &ChannelName) -> bool {
         self.full.any(channel).is_none()
+    }
+
+    /// Waits until not too much is unfinished for a session's publish to begin. It lasts as long as a fan-out does.
+    pub(super) async fn catch_up(&self, channel: &ChannelName) {
+        while let Some(less) = self.registry.wait_for_pace(channel, BACKLOG) {
+            // Its end is all that is waited for.
+            let _ = less.await;
+        }
+    }
+
+    /// Whether too much is unfinished.
+    pub(super) fn is_behind(&self, channel: &ChannelName) -> bool {
+        self.registry.is_behind(channel, BACKLOG)
     }
 
     /// What a publisher waits for after a publish: that of what the channel has been given so far not too much is unfinished; if it

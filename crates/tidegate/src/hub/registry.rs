@@ -158,6 +158,12 @@ impl Registry {
         self.shard(channel).lock().get(channel).is_some_and(|members| members.pending.as_ref().is_some_and(|pending| pending.len() > 0))
     }
 
+    /// Whether more than `most` of the items given so far are not yet handed out.
+    pub(crate) fn is_behind(&self, channel: &ChannelName, most: usize) -> bool {
+        let shard = self.shard(channel).lock();
+        shard.get(channel).and_then(|members| members.pending.as_ref()).is_some_and(|pending| pending.unfinished() > most)
+    }
+
     /// The next step of the task that hands a channel's items out; `None` at its end.
     pub(crate) fn take(&self, channel: &ChannelName) -> Option<Step> {
         let mut shard = self.shard(channel).lock();
