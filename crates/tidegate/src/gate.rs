@@ -125,7 +125,7 @@ impl Builder {
             replay: Replay::default(),
             commands: Arc::new(Semaphore::new(concurrency.commands)),
             lines: Lines::default(),
-            alarms: Arc::new(Alarms::new(clock, Handle::current())),
+            alarms: Arc::new(Alarms::new(clock)),
             teardown: Arc::default(),
             subscribing: Subscribing::new(),
             admission: Arc::default(),
@@ -133,6 +133,13 @@ impl Builder {
         });
         tokio::spawn(shed_when_over(Arc::downgrade(&hub)));
         Ok(Gate { hub })
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    pub(crate) const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 }
 

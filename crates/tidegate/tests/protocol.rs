@@ -14,8 +14,8 @@ use tidegate::auth::{Admitted, Anonymous, Authenticate, Denied, Refused, Upgrade
 use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate::message::Credential;
 use tidegate::{
-    ChannelKind, ChannelRule, Config, ConnectionFilter, ConnectionId, ErrorCode, Gate, Grants, Identity, LimitSettings, OutboundMemory,
-    OutboxSettings, Overflow, Pattern, RateSettings, Request, Retention, SessionSettings,
+    ChannelKind, ChannelName, ChannelRule, Config, ConnectionFilter, ConnectionId, ErrorCode, Gate, Grants, Identity, LimitSettings,
+    OutboundMemory, OutboxSettings, Overflow, Pattern, RateSettings, Request, Retention, SessionSettings,
 };
 
 /// A client of the protocol: objects in, objects out.
@@ -356,7 +356,11 @@ async fn who_waits_on_a_pause_channel_holds_up_nobody_else() {
     stalled.subscribe_live("pause:1").await;
     let publisher = rig.gate.publisher();
     let data = json!("x".repeat(8000));
-    while tokio::time::timeout(Duration::from_millis(300), publisher.publish("pause:1", &data)).await.is_ok() {}
+    let channel = ChannelName::new("pause:1").unwrap();
+    // Until there is no room: a publish may be slow for other reasons.
+    while tokio::time::timeout(Duration::from_millis(300), publisher.room(&channel)).await.is_ok() {
+        publisher.publish("pause:1", &data).await.unwrap();
+    }
     let mut waiting = Vec::new();
     for _ in 0..3 {
         let mut client = Client::welcome(&rig).await;
@@ -369,6 +373,9 @@ async fn who_waits_on_a_pause_channel_holds_up_nobody_else() {
         assert_eq!(other.ask(json!({ "type": "request", "id": 2, "method": "echo", "data": 7 })).await["data"], 7);
     };
     tokio::time::timeout(Duration::from_secs(2), served).await.expect("the others are served");
+    for client in &mut waiting {
+        assert!(tokio::time::timeout(Duration::from_millis(20), client.next()).await.is_err(), "it waits for room");
+    }
     // Once it reads again, all have their answers.
     let reading = tokio::spawn(async move { while stalled.next().await["data"] != 1 {} });
     for client in &mut waiting {

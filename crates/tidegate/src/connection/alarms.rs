@@ -10,7 +10,6 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 use tidegate_core::Moment;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
@@ -30,7 +29,6 @@ pub(super) struct Place(u32);
 /// The alarms of a gate's connections.
 pub(crate) struct Alarms {
     clock: Clock,
-    runtime: Handle,
     rounds: Mutex<Rounds>,
     /// The first round is another one than before.
     hurry: Notify,
@@ -59,20 +57,21 @@ enum Bell {
 }
 
 impl Alarms {
-    /// None yet; a task of this runtime will ring them.
-    pub(crate) fn new(clock: Clock, runtime: Handle) -> Self {
-        Self { clock, runtime, rounds: Mutex::default(), hurry: Notify::new() }
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, rounds: Mutex::default(), hurry: Notify::new() }
     }
 
-    /// Sets an alarm, to be cleared once it is not wanted any more and has not rung. `None` if the moment is over.
+    /// Sets an alarm, to be cleared once it is not wanted any more and has not rung. `None` if the moment is over. Where nobody rings
+    /// them, a task of the caller's own runtime will.
     pub(super) fn set(self: &Arc<Self>, at: Moment, waker: &Waker) -> Option<Place> {
         let mut rounds = self.rounds.lock();
         let is_first = rounds.first().is_none_or(|first| at < first);
         let place = rounds.set(at, waker)?;
         let was_served = mem::replace(&mut rounds.is_served, true);
+        // Without the lock: a runtime that is closing drops what is spawned on the spot, and the task's end locks.
         drop(rounds);
         if !was_served {
-            self.runtime.spawn(Arc::clone(self).ring());
+            tokio::spawn(Serving { alarms: Arc::clone(self), ringing: None, is_over: false }.run());
         } else if is_first {
             self.hurry.notify_one();
         }
@@ -86,19 +85,6 @@ impl Alarms {
         drop(waker);
     }
 
-    /// Rings, round by round, as long as there are any.
-    async fn ring(self: Arc<Self>) {
-        while let Some(first) = self.first_unless_done() {
-            tokio::select! {
-                () = sleep_until(self.clock.instant(first)) => {}
-                () = self.hurry.notified() => continue,
-            }
-            while let Some(round) = self.take_due() {
-                round.ring().await;
-            }
-        }
-    }
-
     fn first_unless_done(&self) -> Option<Moment> {
         let mut rounds = self.rounds.lock();
         let first = rounds.first();
@@ -106,8 +92,49 @@ impl Alarms {
         first
     }
 
-    fn take_due(&self) -> Option<Round> {
+    fn take_due(&self) -> Option<(Moment, Round)> {
         self.rounds.lock().take_due(self.clock.now())
+    }
+}
+
+/// The task. Ends when there are no alarms.
+struct Serving {
+    alarms: Arc<Alarms>,
+    ringing: Option<(Moment, Round)>,
+    /// There were none: those set by now have a task of their own.
+    is_over: bool,
+}
+
+impl Serving {
+    /// Rings, round by round, as long as there are any.
+    async fn run(mut self) {
+        while let Some(first) = self.alarms.first_unless_done() {
+            tokio::select! {
+                () = sleep_until(self.alarms.clock.instant(first)) => self.ring_due().await,
+                () = self.alarms.hurry.notified() => {}
+            }
+        }
+        self.is_over = true;
+    }
+
+    async fn ring_due(&mut self) {
+        loop {
+            self.ringing = self.alarms.take_due();
+            let Some((_, round)) = &mut self.ringing else { return };
+            round.ring().await;
+        }
+    }
+}
+
+impl Drop for Serving {
+    /// With its runtime, or by a panic: whoever still waits does so for the next who sets an alarm.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut rounds = self.alarms.rounds.lock();
+        rounds.is_served = false;
+        rounds.by_moment.extend(self.ringing.take());
     }
 }
 
@@ -127,12 +154,12 @@ impl Rounds {
         self.by_moment.get_mut(&at)?.clear(place)
     }
 
-    fn take_due(&mut self, now: Moment) -> Option<Round> {
+    fn take_due(&mut self, now: Moment) -> Option<(Moment, Round)> {
         let first = self.by_moment.first_entry().filter(|first| *first.key() <= now)?;
         let (at, round) = first.remove_entry();
         // Nobody finds another's alarm in the place of one that has rung.
-        self.over = at;
-        Some(round)
+        self.over = self.over.max(at);
+        Some((at, round))
     }
 }
 
@@ -163,9 +190,10 @@ impl Round {
         }
     }
 
-    async fn ring(self) {
-        for (count, bell) in (1..).zip(self.bells) {
-            if let Bell::Set(waker) = bell {
+    /// What has rung leaves a place for nobody: its moment is over.
+    async fn ring(&mut self) {
+        for (count, bell) in (1..).zip(&mut self.bells) {
+            if let Bell::Set(waker) = mem::replace(bell, Bell::Free(NONE)) {
                 waker.wake();
             }
             if count % IN_A_ROW == 0 {
@@ -176,158 +204,4 @@ impl Round {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    /// Counts how often it was woken.
-    #[derive(Default)]
-    struct Sleeper(AtomicUsize);
-
-    impl Wake for Sleeper {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    impl Sleeper {
-        fn woken(&self) -> usize {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
-
-    fn at(ms: u64) -> Moment {
-        Moment::from_ms(ms)
-    }
-
-    /// Sets one for a sleeper of its own.
-    fn set(rounds: &mut Rounds, ms: u64) -> (Arc<Sleeper>, Option<Place>) {
-        let sleeper = Arc::new(Sleeper::default());
-        let place = rounds.set(at(ms), &Arc::clone(&sleeper).into());
-        (sleeper, place)
-    }
-
-    async fn ring(rounds: &mut Rounds, now: u64) {
-        while let Some(round) = rounds.take_due(at(now)) {
-            round.ring().await;
-        }
-    }
-
-    fn count(rounds: &Rounds) -> usize {
-        let is_set = |bell: &&Bell| matches!(bell, Bell::Set(_));
-        rounds.by_moment.values().map(|round| round.bells.iter().filter(is_set).count()).sum()
-    }
-
-    #[tokio::test]
-    async fn each_rings_once_at_its_moment() {
-        let mut rounds = Rounds::default();
-        let sleepers = [500, 250, 500, 750].map(|ms| (ms, set(&mut rounds, ms).0));
-        for now in (0..=1000).step_by(50) {
-            ring(&mut rounds, now).await;
-            for (ms, sleeper) in &sleepers {
-                assert_eq!(sleeper.woken(), usize::from(*ms <= now), "set for {ms}, at {now}");
-            }
-        }
-        assert_eq!(rounds.first(), None);
-    }
-
-    #[tokio::test]
-    async fn what_was_cleared_does_not_ring_and_leaves_its_place_to_the_next() {
-        let mut rounds = Rounds::default();
-        let (first, place) = set(&mut rounds, 250);
-        let (second, _) = set(&mut rounds, 250);
-        assert!(rounds.clear(at(250), place.unwrap()).is_some());
-        assert!(rounds.clear(at(250), place.unwrap()).is_none());
-        assert_eq!(Arc::strong_count(&first), 1, "its waker is gone at once");
-        let (third, reused) = set(&mut rounds, 250);
-        let (_, new) = set(&mut rounds, 250);
-        assert_eq!((reused, new), (place, Some(Place(2))));
-        ring(&mut rounds, 250).await;
-        assert_eq!([&first, &second, &third].map(|sleeper| sleeper.woken()), [0, 1, 1]);
-    }
-
-    #[tokio::test]
-    async fn who_comes_too_late_is_told_and_takes_nobody_elses_place() {
-        let mut rounds = Rounds::default();
-        let rung = set(&mut rounds, 250).1.unwrap();
-        ring(&mut rounds, 300).await;
-        assert_eq!(set(&mut rounds, 250).1, None, "that round is over");
-        let (past, place) = set(&mut rounds, 251);
-        assert_eq!(place, Some(rung));
-        assert!(rounds.clear(at(250), rung).is_none());
-        ring(&mut rounds, 300).await;
-        assert_eq!(past.woken(), 1, "a moment in the past that had no round is still to ring");
-    }
-
-    /// Whoever comes and goes, nobody's alarm is lost, and memory follows who is there at once.
-    #[tokio::test]
-    async fn nothing_is_lost_among_those_who_come_and_go() {
-        let mut rounds = Rounds::default();
-        let mut set_now: Vec<(u64, Place, Arc<Sleeper>)> = Vec::new();
-        let mut random = 7_u64;
-        let mut next = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (random >> 33) % below
-        };
-        for _ in 0..10_000 {
-            if set_now.len() < 20 || next(2) == 0 && set_now.len() < 40 {
-                let ms = 250 * (1 + next(4));
-                let (sleeper, place) = set(&mut rounds, ms);
-                set_now.push((ms, place.unwrap(), sleeper));
-            } else {
-                let (ms, place, _) = set_now.swap_remove(next(set_now.len() as u64) as usize);
-                assert!(rounds.clear(at(ms), place).is_some());
-            }
-            assert_eq!(count(&rounds), set_now.len());
-        }
-        assert!(rounds.by_moment.values().all(|round| round.bells.len() <= 40));
-        ring(&mut rounds, 1000).await;
-        assert!(set_now.iter().all(|(_, _, sleeper)| sleeper.woken() == 1));
-    }
-
-    #[tokio::test]
-    async fn the_others_get_their_turns_between_very_many() {
-        let mut rounds = Rounds::default();
-        let sleepers: Vec<_> = (0..IN_A_ROW * 2 + 1).map(|_| set(&mut rounds, 250).0).collect();
-        let woken = || sleepers.iter().filter(|sleeper| sleeper.woken() == 1).count();
-        let ringing = rounds.take_due(at(250)).unwrap().ring();
-        let mut beside = Vec::new();
-        tokio::join!(biased; ringing, async {
-            for _ in 0..3 {
-                beside.push(woken());
-                yield_now().await;
-            }
-        });
-        assert_eq!(beside, [IN_A_ROW, IN_A_ROW * 2, sleepers.len()]);
-    }
-
-    /// Waits for the next ring.
-    async fn woken(alarms: &Arc<Alarms>, in_ms: u64) {
-        let (due, mut place) = (alarms.clock.now() + Duration::from_millis(in_ms), None);
-        let ringing = std::future::poll_fn(|cx| {
-            if place.is_some() {
-                return std::task::Poll::Ready(());
-            }
-            place = alarms.set(due, cx.waker());
-            std::task::Poll::Pending
-        });
-        timeout(Duration::from_secs(10), ringing).await.unwrap();
-        assert!(alarms.clock.now() >= due);
-    }
-
-    #[tokio::test]
-    async fn an_earlier_one_is_not_kept_waiting_and_the_next_finds_somebody_who_waits() {
-        let alarms = Arc::new(Alarms::new(Clock::start(), Handle::current()));
-        let far = alarms.clock.now() + Duration::from_secs(3600);
-        let place = alarms.set(far, std::task::Waker::noop()).unwrap();
-        tokio::task::yield_now().await;
-        woken(&alarms, 20).await;
-        woken(&alarms, 1).await;
-        alarms.clear(far, place);
-    }
-}
+mod tests;

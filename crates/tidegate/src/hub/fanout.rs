@@ -1,4 +1,4 @@
-//! From the broker to the sockets: batches of a channel's messages, handed to its subscribers by one task, and what became of them.
+//! From the broker to the sockets: batches of a channel's messages, handed to each of its subscribers, and what became of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,14 +9,13 @@ use tidegate_core::session::{Input, Push};
 use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time::timeout;
 
 use super::full::Full;
-use super::pending::{Item, Items};
-use super::registry::{Begin, Member, Registry, Step};
-use super::small::{self, FEW, Small};
-use super::stint::{QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
+use super::pending::Item;
+use super::registry::{Begin, Member, Registry};
+use super::small::{FEW, Small};
+use super::stint::{Load, QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
+use super::turn::Turn;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::connection::{Batch, Port, Route, publication_frame};
@@ -26,37 +25,42 @@ use crate::metrics::Metrics;
 /// is ready then, and one that fills. What is pending is bounded by it and by what publishers may have under way.
 const UNFINISHED: usize = 96;
 
+/// Items of a channel that may be unfinished before publishes of sessions don't begin: else what is pending would have no bound but all
+/// sessions times their commands in flight. It is 32 batches, far more than sharing writes asks for, and 64 MiB of the largest messages.
+pub(super) const BACKLOG: usize = 1024;
+
 /// The receiver of everything that the broker publishes on subscribed channels.
 #[derive(Debug)]
 pub(crate) struct FanOut {
     own: Weak<FanOut>,
     pub(crate) registry: Registry,
     pub(super) metrics: Arc<Metrics>,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     clock: Clock,
     /// Where the work is done, whoever publishes.
     runtime: Handle,
     /// Channels that are being handed out.
     pub(super) busy: AtomicUsize,
     pub(super) full: Full,
-    small: Small,
+    pub(super) small: Small,
 }
 
 /// Messages on their way to a channel's subscribers.
-struct Delivery {
-    rule: Arc<ChannelRule>,
-    channel: ChannelName,
-    members: Arc<Vec<Member>>,
-    batch: Batch,
-    first: u64,
+pub(super) struct Delivery {
+    pub(super) rule: Arc<ChannelRule>,
+    pub(super) channel: ChannelName,
+    pub(super) members: Arc<Vec<Member>>,
+    pub(super) batch: Batch,
+    pub(super) first: u64,
 }
 
-/// What a delivery came to.
-#[derive(Default)]
-struct Tally {
+/// What a delivery came to. It is counted when this goes, be it in a panic.
+struct Tally<'d> {
+    fanout: &'d FanOut,
+    delivery: &'d Delivery,
     reached: u64,
     dropped: u64,
-    full: Vec<Arc<Port>>,
+    full: Vec<Member>,
     most_buffered: usize,
 }
 
@@ -101,6 +105,19 @@ impl FanOut {
         self.full.any(channel).is_none()
     }
 
+    /// Waits until not too much is unfinished for a session's publish to begin. It lasts as long as a fan-out does.
+    pub(super) async fn catch_up(&self, channel: &ChannelName) {
+        while let Some(less) = self.registry.wait_for_pace(channel, BACKLOG) {
+            // Its end is all that is waited for.
+            let _ = less.await;
+        }
+    }
+
+    /// Whether too much is unfinished.
+    pub(super) fn is_behind(&self, channel: &ChannelName) -> bool {
+        self.registry.is_behind(channel, BACKLOG)
+    }
+
     /// What a publisher waits for after a publish: that of what the channel has been given so far not too much is unfinished; if it
     /// pauses its publishers nothing, so that who is full is known. Not before the publish: who waited could be overtaken.
     pub(crate) fn pace(&self, channel: &ChannelName, pauses: bool) -> Option<oneshot::Receiver<()>> {
@@ -117,21 +134,30 @@ impl FanOut {
         }
     }
 
-    fn begin(&self, channel: ChannelName, flush_window: Duration, is_small: bool) {
+    pub(super) fn begin(&self, channel: ChannelName, flush_window: Duration, is_small: bool) {
         if let Some(fanout) = self.own.upgrade() {
-            self.runtime.spawn(Turn { fanout, channel, flush_window, is_small, stint: Stint::default(), ended: false }.run());
+            self.runtime.spawn(Turn::new(fanout, channel, flush_window, is_small).run());
         }
     }
 
-    fn count(&self, delivery: &Delivery, tally: Tally) {
-        let Delivery { rule, channel, .. } = delivery;
+    fn count(&self, tally: &Tally<'_>) {
+        let Delivery { rule, channel, .. } = tally.delivery;
         self.metrics.delivered(rule.kind, tally.reached);
         self.metrics.buffered(tally.most_buffered);
         if tally.dropped > 0 {
             self.metrics.dropped(rule.kind, rule.overflow, tally.dropped);
         }
         if !tally.full.is_empty() {
-            self.full.note(channel, tally.full);
+            self.note_full(channel, &tally.full);
+        }
+    }
+
+    /// Publishers wait for these. Who has left since it was delivered to is found by looking after the noting: who leaves later than that is
+    /// forgotten as it leaves.
+    pub(super) fn note_full(&self, channel: &ChannelName, full: &[Member]) {
+        self.full.note(channel, full.iter().map(|member| Arc::clone(&member.port)));
+        for member in full.iter().filter(|member| !self.registry.has(channel, member)) {
+            self.full.forget(channel, &member.port);
         }
     }
 }
@@ -149,108 +175,30 @@ impl Sink for FanOut {
     }
 }
 
-/// A channel's turn: the one task that hands out what is pending, so that its order is kept. One that began with few subscribers goes on with
-/// the next such channel.
-struct Turn {
-    fanout: Arc<FanOut>,
-    channel: ChannelName,
-    flush_window: Duration,
-    is_small: bool,
-    stint: Stint,
-    ended: bool,
-}
-
-impl Turn {
-    async fn run(mut self) {
-        // Publishers that are ready go first: what they have to say shares the write.
-        yield_now().await;
-        self.empty().await;
-        while self.is_small
-            && let Some(next) = self.fanout.small.next()
-        {
-            (self.channel, self.ended) = (next, false);
-            self.empty().await;
-        }
-    }
-
-    /// Hands out what is pending until nothing is, or by a task of its own what never ends.
-    async fn empty(&mut self) {
-        self.gather().await;
-        let mut steps = 0;
-        while let Some(step) = self.fanout.registry.take(&self.channel) {
-            let has_outgrown = step.members.len() > FEW;
-            self.hand_out(step).await;
-            steps += 1;
-            if self.is_small && (has_outgrown || steps >= small::STEPS) && self.fanout.registry.has_pending(&self.channel) {
-                // The others that wait are not to wait for one that is never done.
-                self.ended = true;
-                return self.fanout.begin(self.channel.clone(), Duration::ZERO, false);
-            }
-            self.gather().await;
-        }
-        self.fanout.busy.fetch_sub(1, Ordering::Relaxed);
-        self.ended = true;
-    }
-
-    /// Lets messages wait for each other, if the channel's rule says so, and no longer than until they fill a write.
-    async fn gather(&self) {
-        if self.flush_window.is_zero() {
-            return;
-        }
-        if let Some(enough) = self.fanout.registry.wait_for_batch(&self.channel) {
-            // Either way it is time to write.
-            let _ = timeout(self.flush_window, enough).await;
-        }
-    }
-
-    async fn hand_out(&mut self, step: Step) {
-        let Step { rule, members, items, first } = step;
-        match items {
-            Items::Messages(messages) => {
-                let batch = Batch::new(messages, |frames| self.fanout.budget.charge(frames, 0));
-                let delivery = Delivery { rule, channel: self.channel.clone(), members, batch, first };
-                self.fanout.deliver_all(delivery, &mut self.stint).await;
-            }
-            Items::Lost(position) => self.fanout.tell_of_loss(&members, first, position, &mut self.stint).await,
-        }
-    }
-}
-
-impl Drop for Turn {
-    /// However it ends: after a panic another task goes on, and subscribers learn that there is a hole.
-    fn drop(&mut self) {
-        if !self.ended && std::thread::panicking() {
-            self.fanout.metrics.panic.inc();
-            self.fanout.registry.interrupted(&self.channel);
-            self.fanout.begin(self.channel.clone(), self.flush_window, self.is_small);
-        }
-    }
-}
-
 impl FanOut {
     /// Hands a batch to every subscriber, in one of two ways. To *write* to each at once is the shortest way for what comes by itself.
     /// To *queue* for all, and let their drivers write, is the cheapest where messages come faster than they go out: what is published
     /// meanwhile joins what waits, in one write.
-    async fn deliver_all(&self, delivery: Delivery, stint: &mut Stint) {
-        let mut tally = Tally::default();
-        let is_alone = delivery.batch.messages().len() == 1;
+    pub(super) async fn deliver_all(&self, delivery: Delivery, stint: &mut Stint) {
+        let mut tally = Tally::new(self, &delivery);
+        let each = Load { messages: delivery.batch.messages().len(), bytes: delivery.batch.frames().len() };
+        let is_alone = each.messages == 1;
         let mut left = &delivery.members[..];
         let mut writes = !is_alone || is_at_rest(left);
         while !left.is_empty() {
             let in_a_row = if writes { WRITTEN_IN_A_ROW } else { QUEUED_IN_A_ROW };
             let (chunk, later) = stint.split(left, in_a_row);
-            self.deliver_to(chunk, &delivery, if writes { self.route() } else { Route::Queue }, &mut tally);
-            if stint.add(chunk, in_a_row) {
+            self.deliver_to(chunk, if writes { self.route() } else { Route::Queue }, &mut tally);
+            if stint.add(chunk, each, in_a_row) {
                 give_way(chunk, &delivery.members).await;
                 writes = writes && !(is_alone && self.registry.has_pending(&delivery.channel));
             }
             left = later;
         }
-        self.count(&delivery, tally);
     }
 
     /// Every subscriber that was there learns that messages may be missing.
-    async fn tell_of_loss(&self, members: &[Member], first: u64, position: Option<Position>, stint: &mut Stint) {
+    pub(super) async fn tell_of_loss(&self, members: &[Member], first: u64, position: Option<Position>, stint: &mut Stint) {
         let mut left = members;
         while !left.is_empty() {
             let (chunk, later) = stint.split(left, QUEUED_IN_A_ROW);
@@ -258,7 +206,7 @@ impl FanOut {
             for Member { port, subscription, .. } in chunk.iter().filter(|member| member.skips(first) == 0) {
                 or_cut(port, || port.tell(now, Input::Lost(*subscription, position)));
             }
-            if stint.add(chunk, QUEUED_IN_A_ROW) {
+            if stint.add(chunk, Load::WORD, QUEUED_IN_A_ROW) {
                 give_way(chunk, members).await;
             }
             left = later;
@@ -270,13 +218,13 @@ impl FanOut {
         if self.busy.load(Ordering::Relaxed) > 1 { Route::WriteToSingle } else { Route::Write }
     }
 
-    fn deliver_to(&self, members: &[Member], delivery: &Delivery, route: Route, tally: &mut Tally) {
-        let now = self.clock.now();
+    fn deliver_to(&self, members: &[Member], route: Route, tally: &mut Tally<'_>) {
+        let (now, delivery) = (self.clock.now(), tally.delivery);
         for member in members {
             let Member { port, subscription, .. } = member;
             let from = member.skips(delivery.first);
             or_cut(port, || {
-                let buffered = port.deliver(now, *subscription, &delivery.batch, from, route, |push| tally.add(push, port));
+                let buffered = port.deliver(now, *subscription, &delivery.batch, from, route, |push| tally.add(push, member));
                 tally.most_buffered = tally.most_buffered.max(buffered);
             });
         }
@@ -296,15 +244,19 @@ fn or_cut(port: &Arc<Port>, work: impl FnOnce()) {
     std::mem::forget(cut);
 }
 
-impl Tally {
-    fn add(&mut self, push: Push, port: &Arc<Port>) {
+impl<'d> Tally<'d> {
+    const fn new(fanout: &'d FanOut, delivery: &'d Delivery) -> Self {
+        Self { fanout, delivery, reached: 0, dropped: 0, full: Vec::new(), most_buffered: 0 }
+    }
+
+    fn add(&mut self, push: Push, member: &Member) {
         match push {
             Push::Queued | Push::Conflated | Push::Parked => self.reached += 1,
             Push::Full => {
                 self.reached += 1;
                 // Once, though it may be told of each message of a batch.
-                if self.full.last().is_none_or(|last| !Arc::ptr_eq(last, port)) {
-                    self.full.push(Arc::clone(port));
+                if self.full.last().is_none_or(|last| !Arc::ptr_eq(&last.port, &member.port)) {
+                    self.full.push(member.clone());
                 }
             }
             Push::Dropped(messages) => {
@@ -315,5 +267,11 @@ impl Tally {
             Push::Disconnected => self.dropped += 1,
             Push::Ignored => {}
         }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.fanout.count(self);
     }
 }

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tidegate_core::message::ServerMessage;
 use tidegate_core::session::Transmit;
 use tidegate_core::{Body, ChannelKind, ChannelName, ChannelRule, Moment, Pattern, Publication};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
 
@@ -88,6 +90,15 @@ fn a_panic_leaves_a_gap_where_it_was_and_what_comes_later_comes() {
     assert_eq!(room.fanout.metrics.panic.get(), 1, "it is cut, and so panics once");
 }
 
+#[test]
+fn what_was_delivered_before_a_panic_is_counted() {
+    let (channel, room) = room(5);
+    room.ports[2].sleep(Waker::from(Arc::new(Broken)));
+    room.publish(&message(&channel, "1"));
+    let metrics = room.fanout.metrics.encode();
+    assert!(metrics.contains("tidegate_delivery_total{kind=\"event\"} 3\n"), "{metrics}");
+}
+
 /// Turns that another task gets until all that was given to the channel is handed out.
 fn turns_of_others(channel: &ChannelName, room: &Room) -> usize {
     let (fanout, channel) = (Arc::clone(&room.fanout), channel.clone());
@@ -109,6 +120,22 @@ fn a_small_crowd_with_much_to_get_lets_others_have_their_turns() {
     // 20 batches to 100 are 2,000 deliveries, 128 in a row.
     assert!((15..30).contains(&turns), "{turns}");
     assert!(room.ports.iter().all(|port| written(port).len() == 640));
+}
+
+/// What one subscriber gets in a row is far less than an outbox takes: by number, and by size.
+#[test]
+fn one_subscriber_with_much_to_get_lets_others_have_their_turns() {
+    let (channel, room) = room(1);
+    (0..640).for_each(|_| room.fanout.deliver(&message(&channel, "1")));
+    let turns = turns_of_others(&channel, &room);
+    // 20 batches, 4 in a row.
+    assert!((4..10).contains(&turns), "{turns}");
+    let large: &'static str = "1".repeat(64 * 1024).leak();
+    (0..40).for_each(|_| room.fanout.deliver(&message(&channel, large)));
+    let turns = turns_of_others(&channel, &room);
+    // Each a batch of its own, 4 in a row.
+    assert!((9..15).contains(&turns), "{turns}");
+    assert_eq!(written(&room.ports[0]).len(), 680);
 }
 
 #[test]
@@ -149,6 +176,23 @@ fn who_leaves_a_channel_is_not_full_any_more() {
     }
     room.fanout.full.note(&channel, room.ports.clone());
     assert!(room.fanout.has_room(&channel) && room.fanout.full.is_empty(), "nobody is full");
+}
+
+/// A fan-out gives way between delivering to somebody and noting that it is full.
+#[test]
+fn who_left_before_it_was_noted_is_not_waited_for() {
+    let (channel, room) = room(2);
+    let members = room.fanout.registry.members(&channel);
+    let [left, stays] = &members[..] else { panic!("{members:?}") };
+    room.fanout.registry.leave(&channel, &left.port, left.subscription);
+    room.fanout.full.forget(&channel, &left.port);
+    room.fanout.note_full(&channel, &members);
+    assert!(!room.fanout.full.is_empty(), "one is there");
+    room.fanout.registry.leave(&channel, &stays.port, stays.subscription);
+    room.fanout.full.forget(&channel, &stays.port);
+    assert!(room.fanout.full.is_empty());
+    room.fanout.note_full(&channel, &members);
+    assert!(room.fanout.full.is_empty());
 }
 
 /// More than one turn's worth: whoever is last gets the same in the same order.
@@ -229,22 +273,24 @@ impl Connected {
         Self { channel, room, woken, far, _sockets: sockets }
     }
 
-    /// Which of the sockets hold this message and no other.
-    fn reached(&mut self, data: &str) -> Vec<usize> {
-        let holds = |far: &mut TcpStream| {
-            let mut buffer = [0; 1024];
-            match far.read(&mut buffer) {
-                Ok(length) => {
-                    let text = String::from_utf8_lossy(&buffer[..length]);
-                    text.matches("\"type\":\"message\"").count() == 1 && text.contains(&format!("\"data\":{data}"))
-                }
-                Err(e) => {
-                    assert_eq!(e.kind(), ErrorKind::WouldBlock);
-                    false
-                }
-            }
-        };
-        (0..self.far.len()).filter(|number| holds(&mut self.far[*number])).collect()
+    /// These sockets hold this message, and nothing else is in any. Loopback may take its time to those, and so nothing of the others is to
+    /// be expected any more once they have it.
+    fn assert_reached(&mut self, data: &str, expected: impl IntoIterator<Item = usize>) {
+        let mut buffer = [0; 1024];
+        for number in expected {
+            let far = &mut self.far[number];
+            far.set_nonblocking(false).unwrap();
+            far.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let length = far.read(&mut buffer).unwrap_or_else(|e| panic!("socket {number}: {e}"));
+            far.set_nonblocking(true).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            let messages = text.matches("\"type\":\"message\"").count();
+            assert!(messages == 1 && text.contains(&format!("\"data\":{data}")), "socket {number}: {text}");
+        }
+        for (number, far) in self.far.iter_mut().enumerate() {
+            let more = far.read(&mut buffer).map_err(|e| e.kind());
+            assert_eq!(more, Err(ErrorKind::WouldBlock), "socket {number}");
+        }
     }
 }
 
@@ -252,7 +298,7 @@ impl Connected {
 fn a_message_alone_is_written_to_a_crowd_at_rest_and_wakes_nobody() {
     let mut crowd = Connected::new(200);
     crowd.room.publish(&message(&crowd.channel, "1"));
-    assert_eq!(crowd.reached("1"), (0..200).collect::<Vec<_>>());
+    crowd.assert_reached("1", 0..200);
     assert!(crowd.woken.lock().is_empty());
 }
 
@@ -262,7 +308,7 @@ fn what_comes_while_drivers_write_is_queued_to_share_a_write() {
     let awake: Vec<Waker> = crowd.room.ports[100..].iter().filter_map(|port| port.stay_awake()).collect();
     crowd.room.publish(&message(&crowd.channel, "1"));
     assert_eq!(awake.len(), 100);
-    assert!(crowd.reached("1").is_empty());
+    crowd.assert_reached("1", []);
     assert_eq!(*crowd.woken.lock(), (0..100).collect::<Vec<_>>());
 }
 
@@ -279,7 +325,7 @@ fn a_message_that_comes_during_the_writes_is_joined_by_the_rest() {
         fanout.deliver(&second);
         let _ = fanout.pace(&second.channel, true).unwrap().await;
     });
-    assert_eq!(crowd.reached("1"), (0..128).collect::<Vec<_>>());
+    crowd.assert_reached("1", 0..128);
     for (number, port) in crowd.room.ports.iter().enumerate() {
         let expected: &[&str] = if number < 128 { &["2"] } else { &["1", "2"] };
         assert_eq!(written(port), expected, "subscriber {number}");
@@ -293,7 +339,7 @@ fn beside_other_channels_only_who_has_no_other_subscription_is_written_to() {
     crowd.room.ports[1].with_session(|session| subscribe(session, &other)).unwrap();
     crowd.room.fanout.busy.fetch_add(1, Ordering::Relaxed);
     crowd.room.publish(&message(&crowd.channel, "1"));
-    assert_eq!(crowd.reached("1"), [0, 2]);
+    crowd.assert_reached("1", [0, 2]);
     assert_eq!(*crowd.woken.lock(), [1]);
 }
 
@@ -373,4 +419,54 @@ fn many_small_channels_let_others_have_their_turns() {
     let turns = turns_of_others(&channels[999], &room);
     // 128 in a row.
     assert!((6..12).contains(&turns), "{turns}");
+}
+
+/// Channels on whose fan-outs publishers wait, of one subscriber each and of very many; one has begun.
+fn under_way(room: &Room, large: &ChannelName) -> Vec<oneshot::Receiver<()>> {
+    room.fanout.lost(large, None);
+    room.runtime.block_on(async {
+        for _ in 0..2 {
+            yield_now().await;
+        }
+    });
+    let mut channels = channels_of_one(room);
+    channels.truncate(40);
+    channels.iter().for_each(|channel| room.fanout.deliver(&message(channel, "1")));
+    channels.push(large.clone());
+    channels.iter().filter_map(|channel| room.fanout.pace(channel, true)).collect()
+}
+
+#[test]
+fn publishers_are_let_go_when_the_runtime_of_the_fan_outs_closes() {
+    let (channel, room) = room(5000);
+    let waits = under_way(&room, &channel);
+    let (done, all) = std::sync::mpsc::channel();
+    let publisher = std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        waits.into_iter().for_each(|wait| drop(runtime.block_on(wait)));
+        done.send(()).unwrap();
+    });
+    let Room { fanout, runtime, .. } = room;
+    assert_eq!(fanout.busy.load(Ordering::Relaxed), 41);
+    drop(runtime);
+    all.recv_timeout(Duration::from_secs(10)).expect("they wait for nobody");
+    publisher.join().unwrap();
+    fanout.deliver(&message(&channel, "2"));
+    assert!(fanout.pace(&channel, true).is_none(), "nor who comes later");
+    assert_eq!(fanout.busy.load(Ordering::Relaxed), 0);
+}
+
+/// A task that begins in the place of one that seems to have panicked is not begun again and again.
+#[test]
+fn publishers_are_let_go_when_the_runtime_closes_in_a_panic() {
+    let (channel, room) = room(5000);
+    let waits = under_way(&room, &channel);
+    let fanout = Arc::clone(&room.fanout);
+    let panic = std::thread::spawn(move || {
+        let _room = room;
+        panic!("a thread that owns a runtime panics");
+    });
+    assert!(panic.join().is_err());
+    assert!(waits.into_iter().all(|mut wait| wait.try_recv() == Err(TryRecvError::Closed)));
+    assert_eq!(fanout.busy.load(Ordering::Relaxed), 0);
 }

@@ -1,5 +1,5 @@
-//! Publishes that can't begin at once (too much is under way, or the channel's publishers wait for subscribers): a line for each
-//! connection, so that its messages reach the broker in the order in which they came.
+//! Publishes that can't begin at once (too much is under way, on the node or on the channel, or the channel's publishers wait for
+//! subscribers): a line for each connection, so that its messages reach the broker in the order in which they came.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,6 +34,7 @@ impl Hub {
     pub(super) fn publish(self: &Arc<Self>, connection: ConnectionId, wish: Wish) {
         let Some(wish) = self.lines.join(connection, wish) else { return };
         if wish.rule.overflow != Overflow::Pause
+            && !self.fanout.is_behind(&wish.publish.channel)
             && let Ok(permit) = Arc::clone(&self.commands).try_acquire_owned()
         {
             wish.begin(permit);
@@ -51,17 +52,23 @@ impl Hub {
         }
     }
 
-    /// Comes when there is room on the channel and a permit. Neither is held while the other is waited for: what everybody else wants
-    /// must not wait for the subscribers of one channel.
+    /// Comes when there is room on the channel, its fan-out is not too far behind, and with a permit. That is not held while the others are
+    /// waited for: what everybody else wants must not wait for the subscribers of one channel.
     async fn turn(&self, wish: &Wish) -> Option<OwnedSemaphorePermit> {
-        let pauses = wish.rule.overflow == Overflow::Pause;
+        let (channel, pauses) = (&wish.publish.channel, wish.rule.overflow == Overflow::Pause);
         loop {
+            self.fanout.catch_up(channel).await;
             if pauses {
-                self.fanout.room_in(&wish.publish.channel).await;
+                // Who is full is known when all before it has been handed out.
+                if let Some(all) = self.fanout.pace(channel, true) {
+                    // Its end is all that is waited for.
+                    let _ = all.await;
+                }
+                self.fanout.room_in(channel).await;
             }
             // Closed never: it lives as long as the hub.
             let permit = Arc::clone(&self.commands).acquire_owned().await.ok()?;
-            if !pauses || self.fanout.has_room(&wish.publish.channel) {
+            if !self.fanout.is_behind(channel) && (!pauses || self.fanout.has_room(channel)) {
                 return Some(permit);
             }
         }
@@ -98,5 +105,71 @@ impl Lines {
             self.count.store(lines.len(), Ordering::Release);
         }
         first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_core::broker::Sink;
+    use tidegate_core::session::{Output, Transmit};
+    use tidegate_core::{Body, ChannelKind, ChannelName, Moment, Pattern, Publication};
+    use tokio::runtime::Builder;
+    use tokio::task::yield_now;
+
+    use super::super::fanout::BACKLOG;
+    use super::*;
+    use crate::connection::{Outside, Port};
+    use crate::gate::Gate;
+    use crate::instructions::Room;
+    use crate::settings::Config;
+
+    fn data(text: &str) -> Body {
+        Body::Data(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn wish(hub: &Arc<Hub>, port: &Arc<Port>, channel: &ChannelName, rule: &Arc<ChannelRule>, id: u64) {
+        let publish = Publish { channel: channel.clone(), message_id: None, key: None, body: data(&id.to_string()) };
+        Arc::clone(hub).perform(port, Output::Publish { id, rule: Arc::clone(rule), publish });
+    }
+
+    /// The messages that a subscriber was given since the last look.
+    fn given(port: &Port) -> Vec<Body> {
+        let transmits = std::iter::from_fn(|| port.next_transmit(Moment::ZERO));
+        transmits.filter_map(|transmit| if let Transmit::Publication(p) = transmit { Some(p.body.clone()) } else { None }).collect()
+    }
+
+    #[test]
+    fn where_a_channel_is_far_behind_publishes_wait_in_line_and_without_a_permit() {
+        let channel = ChannelName::new("a").unwrap();
+        let rule = Arc::new(ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Event));
+        let room = Room::new(&channel, &rule, 1).unwrap();
+        let port = &room.ports[0];
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let gate = Gate::builder(Config::default()).build().await.unwrap();
+            let hub = gate.hub();
+            let permits = hub.commands.available_permits();
+            hub.broker.subscribe(&rule, &channel).await.unwrap();
+            hub.fanout.registry.join(&channel, &rule, room.fanout.registry.members(&channel)[0].clone());
+            (0..=BACKLOG).for_each(|_| hub.fanout.deliver(&Arc::new(Publication::new(channel.clone(), None, None, None, data("0")))));
+            (1..=3).for_each(|id| wish(hub, port, &channel, &rule, id));
+            assert_eq!(hub.lines.count.load(Ordering::Relaxed), 1, "a line has formed");
+            assert_eq!(hub.commands.available_permits(), permits);
+            let mut all = given(port);
+            assert!(all.is_empty());
+            for turn in 0.. {
+                if all.len() == BACKLOG + 4 {
+                    break;
+                }
+                assert!(turn < 1000, "{} of them have come", all.len());
+                yield_now().await;
+                all.extend(given(port));
+            }
+            assert_eq!(all[BACKLOG..], ["0", "1", "2", "3"].map(data));
+            assert_eq!(hub.lines.count.load(Ordering::Relaxed), 0);
+            wish(hub, port, &channel, &rule, 4);
+            assert_eq!(hub.lines.count.load(Ordering::Relaxed), 0, "it has begun at once");
+        });
     }
 }

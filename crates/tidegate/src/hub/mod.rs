@@ -12,6 +12,7 @@ mod replay;
 mod shed;
 mod small;
 mod stint;
+mod turn;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

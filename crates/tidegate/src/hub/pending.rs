@@ -31,8 +31,8 @@ pub(super) struct Pending {
     items: VecDeque<Item>,
     /// Items that were taken and are being handed out.
     in_hand: usize,
-    /// Publishers that wait until so many of the channel's items are handed out. Who came first waits for the fewest. A wait is over
-    /// when its end here is dropped.
+    /// Publishers that wait until so many of the channel's items are handed out, in the order of that. A wait is over when its end here is
+    /// dropped.
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
     /// Somebody waits until there is enough for a batch.
     batch: Option<Arc<Notify>>,
@@ -106,7 +106,9 @@ impl Pending {
     /// A wait that ends once so many of the channel's items are handed out, or the last one is.
     pub(super) fn wait_until(&mut self, done: u64) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.push_back((done, sender));
+        // Nearly always at the end: it is the beginning of a publish that waits for fewer than its end.
+        let at = self.waiting.partition_point(|(until, _)| *until <= done);
+        self.waiting.insert(at, (done, sender));
         receiver
     }
 }
@@ -114,6 +116,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use tidegate_core::{Body, ChannelName};
+    use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
 
@@ -140,5 +143,17 @@ mod tests {
             assert_eq!(taken(&mut pending), Some(expected));
         }
         assert_eq!(taken(&mut pending), None);
+    }
+
+    #[test]
+    fn a_wait_ends_when_its_number_is_done_whoever_else_waits() {
+        let mut pending = Pending::default();
+        let mut waits = [40, 10, 40, 25, 10].map(|done| (done, pending.wait_until(done)));
+        for done in 0..50 {
+            pending.take(done);
+            for (until, wait) in &mut waits {
+                assert_eq!(wait.try_recv() == Err(TryRecvError::Closed), *until <= done, "{until} at {done}");
+            }
+        }
     }
 }

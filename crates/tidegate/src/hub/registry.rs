@@ -133,6 +133,11 @@ impl Registry {
         self.shard(channel).lock().get(channel).is_some_and(|members| !members.list.is_empty())
     }
 
+    /// Whether this subscriber has not left.
+    pub(crate) fn has(&self, channel: &ChannelName, member: &Member) -> bool {
+        self.shard(channel).lock().get(channel).is_some_and(|members| members.has(member.key()))
+    }
+
     /// Gives a channel something for its subscribers, and says if somebody has to begin handing it out.
     pub(crate) fn put(&self, channel: &ChannelName, item: Item) -> Option<Begin> {
         let mut shard = self.shard(channel).lock();
@@ -151,6 +156,12 @@ impl Registry {
     /// Whether more is pending than what was last taken.
     pub(crate) fn has_pending(&self, channel: &ChannelName) -> bool {
         self.shard(channel).lock().get(channel).is_some_and(|members| members.pending.as_ref().is_some_and(|pending| pending.len() > 0))
+    }
+
+    /// Whether more than `most` of the items given so far are not yet handed out.
+    pub(crate) fn is_behind(&self, channel: &ChannelName, most: usize) -> bool {
+        let shard = self.shard(channel).lock();
+        shard.get(channel).and_then(|members| members.pending.as_ref()).is_some_and(|pending| pending.unfinished() > most)
     }
 
     /// The next step of the task that hands a channel's items out; `None` at its end.
@@ -174,6 +185,17 @@ impl Registry {
         if let Some(pending) = self.shard(channel).lock().get_mut(channel).and_then(|members| members.pending.as_mut()) {
             pending.interrupted();
         }
+    }
+
+    /// Gives up what a channel has pending, and whoever waits for it: its task is gone, and no other will come.
+    pub(super) fn abandon(&self, channel: &ChannelName) -> Option<Box<Pending>> {
+        let mut shard = self.shard(channel).lock();
+        let members = shard.get_mut(channel)?;
+        let pending = members.pending.take();
+        if members.list.is_empty() {
+            shard.remove(channel);
+        }
+        pending
     }
 
     /// A wait until all but `most` of the items given so far are handed out, if they are not. What comes later does not prolong it.
@@ -208,6 +230,10 @@ impl Members {
         list.push(member);
     }
 
+    fn has(&self, key: Key) -> bool {
+        if self.index.is_empty() { self.list.iter().any(|member| member.key() == key) } else { self.index.contains_key(&key) }
+    }
+
     fn leave(&mut self, key: Key) -> bool {
         let at = if self.index.is_empty() {
             self.list.iter().position(|member| member.key() == key)
@@ -231,128 +257,4 @@ impl Members {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-    use tidegate_core::session::{Mode, Opening, Session};
-    use tidegate_core::{ChannelKind, ConnectionId, Moment, Pattern};
-
-    use super::*;
-    use crate::admission::{Admission, AdmissionSettings};
-    use crate::connection::Facts;
-
-    fn port() -> Arc<Port> {
-        let opening = Opening { mode: Mode::Raw, settings: Arc::default(), connection: ConnectionId::new(1), identity: None, seed: 1 };
-        let place = Arc::new(Admission::default()).enter(&AdmissionSettings::default(), None).unwrap();
-        let facts = Facts { address: [127, 0, 0, 1].into(), opened: Moment::ZERO, hints: Default::default() };
-        Arc::new(Port::new(ConnectionId::new(rand::random()), facts, Session::new(Moment::ZERO, opening), place, true))
-    }
-
-    fn rule() -> Arc<ChannelRule> {
-        Arc::new(ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Event))
-    }
-
-    fn found(registry: &Registry, channel: &ChannelName) -> Vec<Key> {
-        let mut keys: Vec<Key> = registry.members(channel).iter().map(Member::key).collect();
-        keys.sort_unstable();
-        keys
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
-
-        /// Whoever joins and leaves, also while a fan-out holds the list, a channel's members are those of a plain set.
-        #[test]
-        fn members_are_those_of_a_set(steps in proptest::collection::vec((any::<bool>(), 0u32..100, any::<bool>()), 0..600)) {
-            let (registry, rule, port) = (Registry::new(), rule(), port());
-            let channel = ChannelName::new("a:b").unwrap();
-            let mut model = BTreeSet::new();
-            let mut fan_out = None;
-            for (joins, number, walks) in steps {
-                let key = Key::new(&port, SubscriptionId(number));
-                if joins && model.insert(key) {
-                    registry.join(&channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
-                } else if !joins {
-                    let was_last = model.remove(&key) && model.is_empty();
-                    prop_assert_eq!(registry.leave(&channel, &port, SubscriptionId(number)), was_last);
-                }
-                prop_assert_eq!(found(&registry, &channel), model.iter().copied().collect::<Vec<_>>());
-                prop_assert_eq!(registry.has_members(&channel), !model.is_empty());
-                fan_out = if walks { Some(registry.members(&channel)) } else { fan_out };
-            }
-            drop(fan_out);
-        }
-    }
-
-    /// What was published before somebody joined is not for them, though it is still pending; and a channel whose last subscriber
-    /// leaves meanwhile keeps its one task to the end.
-    #[test]
-    fn pending_items_are_for_who_was_there() {
-        let (registry, rule, port) = (Registry::new(), rule(), port());
-        let channel = ChannelName::new("a").unwrap();
-        let join = |number| registry.join(&channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
-        let begins = || registry.put(&channel, Item::Lost(None)).is_some();
-        assert!(!begins(), "nobody is there");
-        join(1);
-        assert!(begins(), "the first begins the task");
-        join(2);
-        assert!(!begins());
-        let skipped = || {
-            let step = registry.take(&channel)?;
-            Some(step.members.iter().map(|member| member.skips(step.first)).collect::<Vec<_>>())
-        };
-        assert_eq!(skipped(), Some(vec![0, 1]));
-        assert_eq!(skipped(), Some(vec![0, 0]));
-        for number in [1, 2] {
-            assert_eq!(registry.leave(&channel, &port, SubscriptionId(number)), number == 2);
-        }
-        join(3);
-        assert!(!begins(), "the task is still there");
-        assert_eq!(skipped(), Some(vec![0]));
-        assert!(registry.wait_for_pace(&channel, 1).is_none() && registry.wait_for_pace(&channel, 0).is_some());
-        assert_eq!(skipped(), None);
-        assert!(registry.wait_for_pace(&channel, 0).is_none());
-        assert!(begins(), "another task for what comes later");
-    }
-
-    /// The same alone, in a crowd, and beside 10,000 other channels, by a margin that no noise reaches and no search stays within.
-    #[test]
-    fn joining_and_leaving_do_not_depend_on_the_crowd() {
-        let pairs = |crowd: u32, channels: u32| {
-            let (registry, rule, port) = (Registry::new(), rule(), port());
-            let channel = ChannelName::new("a").unwrap();
-            let join =
-                |channel: &ChannelName, number| registry.join(channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
-            (0..crowd).for_each(|number| drop(join(&channel, number)));
-            (0..channels).for_each(|number| drop(join(&ChannelName::new(&format!("c{number}")).unwrap(), 0)));
-            let begun = std::time::Instant::now();
-            for number in 0..20_000 {
-                join(&channel, crowd + number);
-                registry.leave(&channel, &port, SubscriptionId(crowd + number));
-            }
-            begun.elapsed().as_nanos() / 20_000
-        };
-        let (alone, crowd, channels) = (pairs(1, 0), pairs(19_000, 0), pairs(1, 10_000));
-        println!("subscribe and unsubscribe: {alone} ns alone, {crowd} ns among 19,000, {channels} ns beside 10,000 channels");
-        assert!(crowd.max(channels) < 20 * alone.max(100), "{alone} {crowd} {channels}");
-    }
-
-    /// 20,000 leave while fan-outs go on: linear, where a search of the list each time would take minutes.
-    #[test]
-    fn a_mass_exodus_is_linear() {
-        let (registry, rule, port) = (Registry::new(), rule(), port());
-        let channel = ChannelName::new("a").unwrap();
-        for number in 0..20_000 {
-            registry.join(&channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
-        }
-        let begun = std::time::Instant::now();
-        for number in 0..20_000 {
-            let fan_out = (number % 100 == 0).then(|| registry.members(&channel));
-            registry.leave(&channel, &port, SubscriptionId(number));
-            drop(fan_out);
-        }
-        assert!(!registry.has_members(&channel));
-        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
-    }
-}
+mod tests;

@@ -10,6 +10,13 @@ pub(super) const WRITTEN_IN_A_ROW: usize = 128;
 /// Subscribers in a row for whom a message is only queued, which takes less than half of that.
 pub(super) const QUEUED_IN_A_ROW: usize = 1024;
 
+/// What one subscriber gets in a row, in messages: an eighth of what an outbox takes by default. A few subscribers of a channel that has much to
+/// say are to have written by then.
+const MESSAGES_IN_A_ROW: usize = WRITTEN_IN_A_ROW;
+
+/// The same in bytes: half of an outbox.
+const BYTES_IN_A_ROW: usize = 256 * 1024;
+
 /// Of a crowd so many are looked at to see whether it is at rest, evenly spread: drivers write in the order in which they were woken.
 const LOOKED_AT: usize = 16;
 
@@ -23,10 +30,29 @@ const HUGE: usize = 8192;
 /// much to say holds up the others for so long only.
 const TURNS_AT_MOST: usize = 256;
 
-/// What a fan-out has done since others had their turn.
+/// What a fan-out has done since others had their turn: subscribers served, or for a few with much to get, what one of them got.
 #[derive(Debug, Default)]
 pub(super) struct Stint {
     served: usize,
+}
+
+/// What each subscriber gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl Load {
+    /// A word of loss is next to nothing.
+    pub(super) const WORD: Self = Self { messages: 1, bytes: 0 };
+
+    /// For how many subscribers of a stint it stands, be there ever so few. Of a message alone only the bytes count: it is what a stint's
+    /// number of subscribers is meant for.
+    fn weight(self, in_a_row: usize) -> usize {
+        let by_number = if self.messages > 1 { self.messages * in_a_row / MESSAGES_IN_A_ROW } else { 1 };
+        by_number.max(self.bytes * in_a_row / BYTES_IN_A_ROW)
+    }
 }
 
 impl Stint {
@@ -35,9 +61,9 @@ impl Stint {
         members.split_at(in_a_row.saturating_sub(self.served).clamp(1, members.len()))
     }
 
-    /// These were served. Says whether it is time to give way.
-    pub(super) fn add(&mut self, chunk: &[Member], in_a_row: usize) -> bool {
-        self.served += chunk.len();
+    /// These were given that much. Says whether it is time to give way.
+    pub(super) fn add(&mut self, chunk: &[Member], each: Load, in_a_row: usize) -> bool {
+        self.served += chunk.len().max(each.weight(in_a_row));
         let is_over = self.served >= in_a_row;
         if is_over {
             self.served = 0;
