@@ -354,13 +354,7 @@ async fn who_waits_on_a_pause_channel_holds_up_nobody_else() {
     let rig = rig(config).await;
     let mut stalled = Client::welcome(&rig).await;
     stalled.subscribe_live("pause:1").await;
-    let publisher = rig.gate.publisher();
-    let data = json!("x".repeat(8000));
-    let channel = ChannelName::new("pause:1").unwrap();
-    // Until there is no room: a publish may be slow for other reasons.
-    while tokio::time::timeout(Duration::from_millis(300), publisher.room(&channel)).await.is_ok() {
-        publisher.publish("pause:1", &data).await.unwrap();
-    }
+    fill(&rig, "pause:1", &json!("x".repeat(8000))).await;
     let mut waiting = Vec::new();
     for _ in 0..3 {
         let mut client = Client::welcome(&rig).await;
@@ -382,6 +376,35 @@ async fn who_waits_on_a_pause_channel_holds_up_nobody_else() {
         assert_eq!(client.next().await["type"], "published");
     }
     reading.await.unwrap();
+}
+
+/// Publishes until a publish on the channel would have to wait: one may be slow for other reasons.
+async fn fill(rig: &Rig, channel: &str, data: &Value) {
+    let (publisher, name) = (rig.gate.publisher(), ChannelName::new(channel).unwrap());
+    while tokio::time::timeout(Duration::from_millis(300), publisher.room(&name)).await.is_ok() {
+        publisher.publish(channel, data).await.unwrap();
+    }
+}
+
+/// What a client has published when there is room again comes to more than an outbox takes.
+#[tokio::test]
+async fn a_clients_publishes_on_a_pause_channel_wait_for_each_other() {
+    let rig = rig(config(|session| session.outbox.stall = Duration::from_secs(60))).await;
+    let mut slow = Client::welcome(&rig).await;
+    slow.subscribe_live("pause:1").await;
+    fill(&rig, "pause:1", &json!([0, "x".repeat(8000)])).await;
+    let mut publisher = Client::welcome(&rig).await;
+    for n in 1..=30 {
+        publisher.say(json!({ "type": "publish", "id": n, "channel": "pause:1", "data": [n, "x".repeat(40_000)] })).await;
+    }
+    // So that all stand in line.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut last = json!(0);
+    while last != 30 {
+        let message = slow.next().await;
+        assert_eq!(message["type"], "message", "no gap behind {last}: {message}");
+        last = message["data"][0].clone();
+    }
 }
 
 #[tokio::test]
