@@ -36,6 +36,13 @@ impl Client {
         client
     }
 
+    /// With a subscription.
+    async fn live(rig: &Rig, channel: &str) -> Self {
+        let mut client = Self::welcome(rig).await;
+        client.subscribe_live(channel).await;
+        client
+    }
+
     async fn say(&mut self, object: Value) {
         self.0.send(&frame(0x81, object.to_string().as_bytes())).await;
     }
@@ -159,8 +166,7 @@ async fn what_is_published_arrives_at_every_subscriber_in_order() {
 async fn publishes_of_one_connection_keep_their_order() {
     const MESSAGES: u64 = 4_000;
     let rig = rig(config(|_| {})).await;
-    let mut reader = Client::welcome(&rig).await;
-    reader.subscribe_live("l:order").await;
+    let mut reader = Client::live(&rig, "l:order").await;
     let mut writer = Client::welcome(&rig).await;
     for first in (1..=MESSAGES).step_by(20) {
         let batch = (first..first + 20).map(|id| json!({ "type": "publish", "id": id, "channel": "l:order", "data": id }));
@@ -185,8 +191,7 @@ async fn publishes_keep_their_order_when_too_many_are_under_way() {
     config.concurrency.commands = 3;
     let gate = Gate::builder(config).broker(Arc::new(broker)).authenticate(Anonymous::new(everything()));
     let rig = Rig::start(gate.build().await.unwrap()).await;
-    let mut reader = Client::welcome(&rig).await;
-    reader.subscribe_live("l:order").await;
+    let mut reader = Client::live(&rig, "l:order").await;
     let mut writers = [Client::welcome(&rig).await, Client::welcome(&rig).await];
     for first in (1..=MESSAGES).step_by(20) {
         for (number, writer) in writers.iter_mut().enumerate() {
@@ -310,8 +315,7 @@ async fn who_falls_behind_is_told_or_catches_up() {
 #[tokio::test]
 async fn the_publisher_waits_on_a_pause_channel() {
     let rig = rig(config(|session| session.outbox = OutboxSettings { stall: Duration::from_secs(60), ..session.outbox })).await;
-    let mut client = Client::welcome(&rig).await;
-    client.subscribe_live("pause:1").await;
+    let mut client = Client::live(&rig, "pause:1").await;
     let publisher = rig.gate.publisher();
     let published = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = Arc::clone(&published);
@@ -335,8 +339,7 @@ async fn the_publisher_waits_on_a_pause_channel() {
 #[tokio::test]
 async fn a_publisher_does_not_wait_for_who_is_gone() {
     let rig = rig(config(|session| session.outbox.stall = Duration::from_millis(600))).await;
-    let mut client = Client::welcome(&rig).await;
-    client.subscribe_live("pause:1").await;
+    let mut client = Client::live(&rig, "pause:1").await;
     let publisher = rig.gate.publisher();
     let publishing = async {
         for n in 0..200 {
@@ -352,8 +355,7 @@ async fn who_waits_on_a_pause_channel_holds_up_nobody_else() {
     let mut config = config(|session| session.outbox.stall = Duration::from_secs(60));
     config.concurrency.commands = 1;
     let rig = rig(config).await;
-    let mut stalled = Client::welcome(&rig).await;
-    stalled.subscribe_live("pause:1").await;
+    let mut stalled = Client::live(&rig, "pause:1").await;
     fill(&rig, "pause:1", &json!("x".repeat(8000))).await;
     let mut waiting = Vec::new();
     for _ in 0..3 {
@@ -378,7 +380,7 @@ async fn who_waits_on_a_pause_channel_holds_up_nobody_else() {
     reading.await.unwrap();
 }
 
-/// Publishes until a publish on the channel would have to wait: one may be slow for other reasons.
+/// Publishes until a publish would have to wait: one may be slow for other reasons.
 async fn fill(rig: &Rig, channel: &str, data: &Value) {
     let (publisher, name) = (rig.gate.publisher(), ChannelName::new(channel).unwrap());
     while tokio::time::timeout(Duration::from_millis(300), publisher.room(&name)).await.is_ok() {
@@ -390,15 +392,13 @@ async fn fill(rig: &Rig, channel: &str, data: &Value) {
 #[tokio::test]
 async fn a_clients_publishes_on_a_pause_channel_wait_for_each_other() {
     let rig = rig(config(|session| session.outbox.stall = Duration::from_secs(60))).await;
-    let mut slow = Client::welcome(&rig).await;
-    slow.subscribe_live("pause:1").await;
+    let mut slow = Client::live(&rig, "pause:1").await;
     fill(&rig, "pause:1", &json!([0, "x".repeat(8000)])).await;
     let mut publisher = Client::welcome(&rig).await;
     for n in 1..=30 {
         publisher.say(json!({ "type": "publish", "id": n, "channel": "pause:1", "data": [n, "x".repeat(40_000)] })).await;
     }
-    // So that all stand in line.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await; // so that all stand in line
     let mut last = json!(0);
     while last != 30 {
         let message = slow.next().await;
@@ -410,8 +410,7 @@ async fn a_clients_publishes_on_a_pause_channel_wait_for_each_other() {
 #[tokio::test]
 async fn a_disconnect_channel_cuts_the_slow() {
     let rig = rig(config(|session| session.limits.close = Duration::from_millis(200))).await;
-    let mut client = Client::welcome(&rig).await;
-    client.subscribe_live("cut:1").await;
+    let mut client = Client::live(&rig, "cut:1").await;
     for n in 0..200 {
         rig.gate.publisher().publish("cut:1", &json!([n, "x".repeat(8000)])).await.unwrap();
     }
