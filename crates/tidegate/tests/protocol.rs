@@ -315,7 +315,7 @@ async fn who_falls_behind_is_told_or_catches_up() {
 #[tokio::test]
 async fn the_publisher_waits_on_a_pause_channel() {
     let rig = rig(config(|session| session.outbox = OutboxSettings { stall: Duration::from_secs(60), ..session.outbox })).await;
-    let mut client = Client::live(&rig, "pause:1").await;
+    let _client = Client::live(&rig, "pause:1").await;
     let publisher = rig.gate.publisher();
     let published = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = Arc::clone(&published);
@@ -339,7 +339,7 @@ async fn the_publisher_waits_on_a_pause_channel() {
 #[tokio::test]
 async fn a_publisher_does_not_wait_for_who_is_gone() {
     let rig = rig(config(|session| session.outbox.stall = Duration::from_millis(600))).await;
-    let mut client = Client::live(&rig, "pause:1").await;
+    let _client = Client::live(&rig, "pause:1").await;
     let publisher = rig.gate.publisher();
     let publishing = async {
         for n in 0..200 {
@@ -388,7 +388,6 @@ async fn fill(rig: &Rig, channel: &str, data: &Value) {
     }
 }
 
-/// What a client has published when there is room again comes to more than an outbox takes.
 #[tokio::test]
 async fn a_clients_publishes_on_a_pause_channel_wait_for_each_other() {
     let rig = rig(config(|session| session.outbox.stall = Duration::from_secs(60))).await;
@@ -410,7 +409,7 @@ async fn a_clients_publishes_on_a_pause_channel_wait_for_each_other() {
 #[tokio::test]
 async fn a_disconnect_channel_cuts_the_slow() {
     let rig = rig(config(|session| session.limits.close = Duration::from_millis(200))).await;
-    let mut client = Client::live(&rig, "cut:1").await;
+    let _client = Client::live(&rig, "cut:1").await;
     for n in 0..200 {
         rig.gate.publisher().publish("cut:1", &json!([n, "x".repeat(8000)])).await.unwrap();
     }
