@@ -315,7 +315,7 @@ async fn who_falls_behind_is_told_or_catches_up() {
 #[tokio::test]
 async fn the_publisher_waits_on_a_pause_channel() {
     let rig = rig(config(|session| session.outbox = OutboxSettings { stall: Duration::from_secs(60), ..session.outbox })).await;
-    let _client = Client::live(&rig, "pause:1").await;
+    let mut client = Client::live(&rig, "pause:1").await;
     let publisher = rig.gate.publisher();
     let published = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = Arc::clone(&published);
