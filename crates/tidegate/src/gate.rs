@@ -125,7 +125,7 @@ impl Builder {
             replay: Replay::default(),
             commands: Arc::new(Semaphore::new(concurrency.commands)),
             lines: Lines::default(),
-            alarms: Arc::new(Alarms::new(clock)),
+            alarms: Arc::new(Alarms::new(clock, Handle::current())),
             teardown: Arc::default(),
             subscribing: Subscribing::new(),
             admission: Arc::default(),

@@ -101,26 +101,11 @@ macro_rules! channels {
 
 /// The set, in the order in which it runs.
 pub(super) const MEASURES: [Measure; 34] = [
-    floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
-    floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     floor!("floor-5000", "ready frames to 5,000 sockets, one a write", ["--sockets", "5000"]),
     floor!(
         "floor-1000-round",
-        "the same to 1,000 sockets in rounds: the next when all have the last",
+        "ready frames to 1,000 sockets in rounds: the next when all have the last",
         ["--sockets", "1000", "--in-rounds"]
-    ),
-    floor!(
-        "floor-1000-asleep",
-        "the same in rounds with a reader that sleeps while nothing comes",
-        ["--sockets", "1000", "--in-rounds", "--sleeps"]
-    ),
-    floor!("floor-5000-round", "the same to 5,000 sockets in rounds", ["--sockets", "5000", "--in-rounds"]),
-    floor!("floor-10000-round", "the same to 10,000 sockets in rounds", ["--sockets", "10000", "--in-rounds"] slow),
-    floor!("floor-19000-round", "the same to 19,000 sockets in rounds", ["--sockets", "19000", "--in-rounds"] slow),
-    floor!(
-        "floor-1000-1k-round",
-        "ready frames of 1,028 bytes to 1,000 sockets in rounds",
-        ["--sockets", "1000", "--frame-bytes", "1028", "--in-rounds"]
     ),
     fanout!(
         "fanout-1000-one",
@@ -128,52 +113,67 @@ pub(super) const MEASURES: [Measure; 34] = [
         Some("floor-1000-round"),
         ["--subscribers", "1000", "--on-the-way", "1"]
     ),
+    floor!(
+        "floor-1000-asleep",
+        "the same in rounds with a reader that sleeps while nothing comes",
+        ["--sockets", "1000", "--in-rounds", "--sleeps"]
+    ),
     fanout!(
         "fanout-1000-asleep",
         "the same with a load client that sleeps while nothing comes, and has to be woken",
         Some("floor-1000-asleep"),
         ["--subscribers", "1000", "--on-the-way", "1", "--sleeps"]
     ),
+    floor!("floor-1000", "ready frames to 1,000 sockets, one a write", ["--sockets", "1000"]),
     fanout!(
         "fanout-1000-32",
         "128 B to 1,000 subscribers, a publisher that waits for its answer, 32 on their way",
         Some("floor-1000"),
         ["--subscribers", "1000", "--on-the-way", "32"]
     ),
+    floor!("floor-1000-16", "ready frames to 1,000 sockets, 16 a write", ["--sockets", "1000", "--per-write", "16"]),
     fanout!(
         "fanout-1000-16x",
         "128 B to 1,000 subscribers, 16 publishes under way",
         Some("floor-1000-16"),
         ["--subscribers", "1000", "--pipeline", "16", "--on-the-way", "64"]
     ),
+    floor!("floor-5000-round", "ready frames to 5,000 sockets in rounds", ["--sockets", "5000", "--in-rounds"]),
     fanout!(
         "fanout-5000-one",
         "128 B to 5,000 subscribers, the next message when all have the last",
         Some("floor-5000-round"),
         ["--subscribers", "5000", "--on-the-way", "1"]
     ),
+    floor!("floor-10000-round", "ready frames to 10,000 sockets in rounds", ["--sockets", "10000", "--in-rounds"] slow),
     fanout!(
         "fanout-10000-one",
         "128 B to 10,000 subscribers, the next message when all have the last",
         Some("floor-10000-round"),
         ["--subscribers", "10000", "--on-the-way", "1"] slow
     ),
+    floor!("floor-19000-round", "ready frames to 19,000 sockets in rounds", ["--sockets", "19000", "--in-rounds"] slow),
     fanout!(
         "fanout-19000-one",
         "128 B to 19,000 subscribers, the next message when all have the last",
         Some("floor-19000-round"),
         ["--subscribers", "19000", "--on-the-way", "1"] slow
     ),
-    channels!("channels-1", "1", "10,000 subscribers of one channel, a message each"),
-    channels!("channels-10", "10", "10,000 subscribers of 10 channels, a message each"),
-    channels!("channels-1000", "1000", "10,000 subscribers of 1,000 channels, a message each"),
-    channels!("channels-10000", "10000", "10,000 subscribers of 10,000 channels, a message each"),
+    floor!(
+        "floor-1000-1k-round",
+        "ready frames of 1,028 bytes to 1,000 sockets in rounds",
+        ["--sockets", "1000", "--frame-bytes", "1028", "--in-rounds"]
+    ),
     fanout!(
         "fanout-1000-one-1k",
         "1 KiB to 1,000 subscribers, the next message when all have the last",
         Some("floor-1000-1k-round"),
         ["--subscribers", "1000", "--on-the-way", "1", "--pad", "1001"]
     ),
+    channels!("channels-1", "1", "10,000 subscribers of one channel, a message each"),
+    channels!("channels-10", "10", "10,000 subscribers of 10 channels, a message each"),
+    channels!("channels-1000", "1000", "10,000 subscribers of 1,000 channels, a message each"),
+    channels!("channels-10000", "10000", "10,000 subscribers of 10,000 channels, a message each"),
     latency(
         "latency-20",
         "20 messages a second to 1,000 subscribers",
@@ -330,6 +330,11 @@ impl Measure {
     /// Whether `name` means it: its id, or the first word of it.
     pub(super) fn is(&self, name: &str) -> bool {
         self.id == name || self.id.split('-').next() == Some(name)
+    }
+
+    /// The measure of the floor that it is held against.
+    pub(super) fn floor(&self) -> Option<&'static str> {
+        self.figures.iter().find_map(|figure| figure.floor)
     }
 
     /// The floor has measures of its own, and some are Tidegate's alone: the others keep no history here, and have one channel. Not

@@ -24,10 +24,10 @@ usage: cargo xtask bench [PEER…] [--only MEASURE…] [--runs N] [--quick] [--f
        cargo xtask bench list                peers and measures
 
 Without a peer: the floor and Tidegate. `all` is everybody. The floor, Tidegate and uWebSockets run most measures three times, the others
-once; `--runs` says otherwise. Figures are kept in target/bench, one file for each peer and measure; runs add to them. `--fresh` throws
-away first what it will measure; `--missing` runs only what isn't there yet, so that a run that was cut goes on where it was. What fails
-is noted, and the rest goes on. `--quick` leaves out what needs ten thousand connections. Every figure is per CPU-second of the server, on
-core 0; the load runs on core 1: leave the machine alone meanwhile.
+once; `--runs` says otherwise. It goes measure by measure, and in rounds over the peers. Figures are kept in target/bench, one file for
+each peer and measure; runs add to them. `--fresh` throws away first what it will measure; `--missing` runs only what isn't there yet, so
+that a run that was cut goes on where it was. What fails is noted, and the rest goes on. `--quick` leaves out what needs ten thousand
+connections. Every figure is per CPU-second of the server, on core 0; the load runs on core 1: leave the machine alone meanwhile.
   cargo xtask bench --quick
   cargo xtask bench install && cargo xtask bench all --fresh && cargo xtask bench report
   cargo xtask bench all --missing

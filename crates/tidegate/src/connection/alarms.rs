@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 use tidegate_core::Moment;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
@@ -29,6 +30,8 @@ pub(super) struct Place(u32);
 /// The alarms of a gate's connections.
 pub(crate) struct Alarms {
     clock: Clock,
+    /// Rings what another runtime that has closed leaves behind.
+    home: Handle,
     rounds: Mutex<Rounds>,
     /// The first round is another one than before.
     hurry: Notify,
@@ -57,8 +60,8 @@ enum Bell {
 }
 
 impl Alarms {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, rounds: Mutex::default(), hurry: Notify::new() }
+    pub(crate) fn new(clock: Clock, home: Handle) -> Self {
+        Self { clock, home, rounds: Mutex::default(), hurry: Notify::new() }
     }
 
     /// Sets an alarm, to be cleared once it is not wanted any more and has not rung. `None` if the moment is over. Where nobody rings
@@ -71,7 +74,7 @@ impl Alarms {
         // Without the lock: a runtime that is closing drops what is spawned on the spot, and the task's end locks.
         drop(rounds);
         if !was_served {
-            tokio::spawn(Serving { alarms: Arc::clone(self), ringing: None, is_over: false }.run());
+            tokio::spawn(Serving::new(self, false).run());
         } else if is_first {
             self.hurry.notify_one();
         }
@@ -103,9 +106,15 @@ struct Serving {
     ringing: Option<(Moment, Round)>,
     /// There were none: those set by now have a task of their own.
     is_over: bool,
+    /// Nobody takes over from this one but who sets the next.
+    is_last: bool,
 }
 
 impl Serving {
+    fn new(alarms: &Arc<Alarms>, is_last: bool) -> Self {
+        Self { alarms: Arc::clone(alarms), ringing: None, is_over: false, is_last }
+    }
+
     /// Rings, round by round, as long as there are any.
     async fn run(mut self) {
         while let Some(first) = self.alarms.first_unless_done() {
@@ -127,14 +136,20 @@ impl Serving {
 }
 
 impl Drop for Serving {
-    /// With its runtime, or by a panic: whoever still waits does so for the next who sets an alarm.
+    /// With its runtime, or by a panic: the gate's runtime goes on for whoever still waits. If that is closed too, there is only the next who
+    /// sets an alarm.
     fn drop(&mut self) {
         if self.is_over {
             return;
         }
         let mut rounds = self.alarms.rounds.lock();
-        rounds.is_served = false;
         rounds.by_moment.extend(self.ringing.take());
+        rounds.is_served = !self.is_last && rounds.first().is_some();
+        let goes_on = rounds.is_served;
+        drop(rounds);
+        if goes_on {
+            self.alarms.home.spawn(Self::new(&self.alarms, true).run());
+        }
     }
 }
 

@@ -151,7 +151,7 @@ mod tests {
     use tidegate_core::message::GapReason;
     use tidegate_core::session::{Ending, Mode, Notice, Opening, Output, Session, SubscriptionId};
     use tidegate_core::{ChannelName, ConnectionId, LimitSettings, SessionSettings};
-    use tokio::runtime::Builder;
+    use tokio::runtime::{Builder, Handle};
 
     use super::super::{Alarms, Codec, Facts, Hints, Outside, Port, Socket, Start};
     use super::*;
@@ -195,9 +195,9 @@ mod tests {
         fn lanes_behind(&self, _: i64) {}
     }
 
-    fn outside() -> Arc<Remembering> {
+    fn outside(home: &Handle) -> Arc<Remembering> {
         let clock = Clock::start();
-        let alarms = Arc::new(Alarms::new(clock));
+        let alarms = Arc::new(Alarms::new(clock, home.clone()));
         Arc::new(Remembering { clock, alarms, teardown: Arc::default(), ended: Mutex::default() })
     }
 
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_crowd_that_ends_while_its_runtime_closes_is_taken_apart_at_once() {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let outside = outside();
+        let outside = outside(runtime.handle());
         let ((begun, has_begun), (done, is_done)) = (mpsc::channel(), mpsc::channel());
         runtime.spawn({
             let outside = Arc::clone(&outside);
@@ -251,7 +251,7 @@ mod tests {
     /// The next crowd may come between a task's last look and its end: it has a task of its own, its turns and its order.
     #[tokio::test]
     async fn a_task_that_is_over_takes_nobody_along() {
-        let outside = outside();
+        let outside = outside(&Handle::current());
         let over = Serving { teardown: Arc::clone(&outside.teardown), is_over: true };
         for number in CROWD {
             outside.teardown.take(driver(&outside, number), Moment::ZERO);

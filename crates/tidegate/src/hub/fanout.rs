@@ -105,9 +105,10 @@ impl FanOut {
         self.full.any(channel).is_none()
     }
 
-    /// Waits until not too much is unfinished for a session's publish to begin. It lasts as long as a fan-out does.
+    /// Waits until of what the channel has been given so far not too much is unfinished for a session's publish to begin. What others publish
+    /// meanwhile does not prolong it.
     pub(super) async fn catch_up(&self, channel: &ChannelName) {
-        while let Some(less) = self.registry.wait_for_pace(channel, BACKLOG) {
+        if let Some(less) = self.registry.wait_for_pace(channel, BACKLOG) {
             // Its end is all that is waited for.
             let _ = less.await;
         }

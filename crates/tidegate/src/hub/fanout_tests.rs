@@ -395,6 +395,7 @@ fn a_small_channel_that_is_never_done_holds_up_no_other() {
     let (_, room) = room(2);
     let channels = channels_of_one(&room);
     let (fanout, endless, other) = (Arc::clone(&room.fanout), channels[0].clone(), channels[1].clone());
+    let mut count = 1;
     fanout.deliver(&message(&endless, "1"));
     fanout.deliver(&message(&other, "2"));
     room.runtime.block_on(async {
@@ -404,11 +405,22 @@ fn a_small_channel_that_is_never_done_holds_up_no_other() {
                 break;
             }
             // More than a stint can hand out before the next turn.
-            (0..320).for_each(|_| fanout.deliver(&message(&endless, "1")));
+            for _ in 0..320 {
+                count += 1;
+                fanout.deliver(&message(&endless, count.to_string().leak()));
+            }
             yield_now().await;
         }
     });
     assert_eq!(written(&room.ports[1]), ["2"]);
+    finish(&room, &endless);
+    assert_eq!(written(&room.ports[0]), (1..=count).map(|number| number.to_string()).collect::<Vec<_>>());
+    room.runtime.block_on(async {
+        while room.runtime.metrics().num_alive_tasks() > 0 {
+            yield_now().await
+        }
+    });
+    assert_eq!(fanout.busy.load(Ordering::Relaxed), 0);
 }
 
 #[test]

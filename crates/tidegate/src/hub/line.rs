@@ -41,23 +41,16 @@ impl Hub {
             return;
         }
         self.lines.form(connection, wish);
-        tokio::spawn(Arc::clone(self).serve(connection));
-    }
-
-    /// Begins one after the other until the line is empty.
-    async fn serve(self: Arc<Self>, connection: ConnectionId) {
-        while let Some(wish) = self.lines.next(connection) {
-            let Some(permit) = self.turn(&wish).await else { return };
-            wish.begin(permit);
-        }
+        tokio::spawn(Serving { hub: Arc::clone(self), connection, is_over: false }.run());
     }
 
     /// Comes when there is room on the channel, its fan-out is not too far behind, and with a permit. That is not held while the others are
     /// waited for: what everybody else wants must not wait for the subscribers of one channel.
     async fn turn(&self, wish: &Wish) -> Option<OwnedSemaphorePermit> {
         let (channel, pauses) = (&wish.publish.channel, wish.rule.overflow == Overflow::Pause);
+        // Once: whoever publishes without end must not keep it waiting.
+        self.fanout.catch_up(channel).await;
         loop {
-            self.fanout.catch_up(channel).await;
             if pauses {
                 // Who is full is known when all before it has been handed out.
                 if let Some(all) = self.fanout.pace(channel, true) {
@@ -68,9 +61,39 @@ impl Hub {
             }
             // Closed never: it lives as long as the hub.
             let permit = Arc::clone(&self.commands).acquire_owned().await.ok()?;
-            if !self.fanout.is_behind(channel) && (!pauses || self.fanout.has_room(channel)) {
+            if !pauses || self.fanout.has_room(channel) {
                 return Some(permit);
             }
+        }
+    }
+}
+
+/// The task that serves a line.
+struct Serving {
+    hub: Arc<Hub>,
+    connection: ConnectionId,
+    /// The line was empty: one that is there now has a task of its own.
+    is_over: bool,
+}
+
+impl Serving {
+    /// Begins one after the other until the line is empty.
+    async fn run(mut self) {
+        while let Some(wish) = self.hub.lines.next(self.connection) {
+            let Some(permit) = self.hub.turn(&wish).await else { return };
+            wish.begin(permit);
+        }
+        self.is_over = true;
+    }
+}
+
+impl Drop for Serving {
+    /// With its runtime, or by a panic: nobody would begin what stands in the line, and it would hold the hub for ever.
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Dropped without the lock: a session is told.
+            let left = self.hub.lines.dissolve(self.connection);
+            drop(left);
         }
     }
 }
@@ -94,6 +117,13 @@ impl Lines {
         let mut lines = self.lines.lock();
         lines.insert(connection, VecDeque::from([first]));
         self.count.store(lines.len(), Ordering::Release);
+    }
+
+    fn dissolve(&self, connection: ConnectionId) -> Option<VecDeque<Wish>> {
+        let mut lines = self.lines.lock();
+        let line = lines.remove(&connection);
+        self.count.store(lines.len(), Ordering::Release);
+        line
     }
 
     /// The first in the line. An empty line is dissolved: by then everything that stood in it has begun.
@@ -124,6 +154,13 @@ mod tests {
     use crate::instructions::Room;
     use crate::settings::Config;
 
+    fn channel() -> (ChannelName, Arc<ChannelRule>, Room) {
+        let channel = ChannelName::new("a").unwrap();
+        let rule = Arc::new(ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Event));
+        let room = Room::new(&channel, &rule, 1).unwrap();
+        (channel, rule, room)
+    }
+
     fn data(text: &str) -> Body {
         Body::Data(Bytes::copy_from_slice(text.as_bytes()))
     }
@@ -139,20 +176,67 @@ mod tests {
         transmits.filter_map(|transmit| if let Transmit::Publication(p) = transmit { Some(p.body.clone()) } else { None }).collect()
     }
 
+    /// A gate with the channel's subscriber.
+    async fn gate(channel: &ChannelName, rule: &Arc<ChannelRule>, room: &Room) -> Gate {
+        let gate = Gate::builder(Config::default()).build().await.unwrap();
+        let hub = gate.hub();
+        hub.broker.subscribe(rule, channel).await.unwrap();
+        hub.fanout.registry.join(channel, rule, room.fanout.registry.members(channel)[0].clone());
+        gate
+    }
+
+    fn publish(hub: &Hub, channel: &ChannelName, messages: usize) {
+        (0..messages).for_each(|_| hub.fanout.deliver(&Arc::new(Publication::new(channel.clone(), None, None, None, data("0")))));
+    }
+
+    #[test]
+    fn who_publishes_without_end_keeps_nobody_in_line() {
+        let (channel, rule, room) = channel();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let gate = gate(&channel, &rule, &room).await;
+            let hub = gate.hub();
+            publish(hub, &channel, BACKLOG * 2);
+            wish(hub, &room.ports[0], &channel, &rule, 1);
+            assert_eq!(hub.lines.count.load(Ordering::Relaxed), 1, "a line has formed");
+            for turn in 0.. {
+                if given(&room.ports[0]).contains(&data("1")) {
+                    break;
+                }
+                assert!(turn < 1000, "it waits for ever");
+                // Always as far behind as a stream of lines keeps a channel.
+                while !hub.fanout.registry.is_behind(&channel, BACKLOG * 2) {
+                    publish(hub, &channel, 64);
+                }
+                yield_now().await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_line_goes_with_the_runtime_of_who_serves_it() {
+        let (channel, rule, room) = channel();
+        let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+        let (home, closing) = (runtime(), runtime());
+        let gate = home.block_on(gate(&channel, &rule, &room));
+        let hub = gate.hub();
+        publish(hub, &channel, BACKLOG * 2);
+        closing.block_on(async { (1..=3).for_each(|id| wish(hub, &room.ports[0], &channel, &rule, id)) });
+        assert_eq!(hub.lines.count.load(Ordering::Relaxed), 1);
+        drop(closing);
+        assert_eq!(hub.lines.count.load(Ordering::Relaxed), 0);
+    }
+
     #[test]
     fn where_a_channel_is_far_behind_publishes_wait_in_line_and_without_a_permit() {
-        let channel = ChannelName::new("a").unwrap();
-        let rule = Arc::new(ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Event));
-        let room = Room::new(&channel, &rule, 1).unwrap();
+        let (channel, rule, room) = channel();
         let port = &room.ports[0];
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let gate = Gate::builder(Config::default()).build().await.unwrap();
+            let gate = gate(&channel, &rule, &room).await;
             let hub = gate.hub();
             let permits = hub.commands.available_permits();
-            hub.broker.subscribe(&rule, &channel).await.unwrap();
-            hub.fanout.registry.join(&channel, &rule, room.fanout.registry.members(&channel)[0].clone());
-            (0..=BACKLOG).for_each(|_| hub.fanout.deliver(&Arc::new(Publication::new(channel.clone(), None, None, None, data("0")))));
+            publish(hub, &channel, BACKLOG + 1);
             (1..=3).for_each(|id| wish(hub, port, &channel, &rule, id));
             assert_eq!(hub.lines.count.load(Ordering::Relaxed), 1, "a line has formed");
             assert_eq!(hub.commands.available_permits(), permits);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use super::*;
@@ -147,7 +147,7 @@ async fn woken(alarms: &Arc<Alarms>, in_ms: u64) {
 
 #[tokio::test]
 async fn an_earlier_one_is_not_kept_waiting_and_the_next_finds_somebody_who_waits() {
-    let alarms = Arc::new(Alarms::new(Clock::start()));
+    let alarms = Arc::new(Alarms::new(Clock::start(), Handle::current()));
     let far = alarms.clock.now() + Duration::from_secs(3600);
     let place = alarms.set(far, std::task::Waker::noop()).unwrap();
     tokio::task::yield_now().await;
@@ -156,12 +156,13 @@ async fn an_earlier_one_is_not_kept_waiting_and_the_next_finds_somebody_who_wait
     alarms.clear(far, place);
 }
 
-#[test]
-fn when_the_runtime_of_who_rings_them_closes_the_next_who_sets_one_takes_over() {
-    let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
-    let alarms = Arc::new(Alarms::new(Clock::start()));
-    // It has not begun, begins, and waits.
-    let sleepers = [0, 1, 2].map(|turns| {
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+/// Alarms that were set by others while they had a runtime: who rings has not begun, has begun, and waits.
+fn left_behind(alarms: &Arc<Alarms>) -> [Arc<Sleeper>; 3] {
+    [0, 1, 2].map(|turns| {
         let (sleeper, closing) = (Arc::new(Sleeper::default()), runtime());
         closing.block_on(async {
             alarms.set(alarms.clock.now() + Duration::from_millis(20), &Arc::clone(&sleeper).into()).unwrap();
@@ -170,9 +171,30 @@ fn when_the_runtime_of_who_rings_them_closes_the_next_who_sets_one_takes_over() 
             }
         });
         sleeper
+    })
+}
+
+#[test]
+fn when_the_runtime_of_who_rings_them_closes_the_gates_own_takes_over() {
+    let home = runtime();
+    let alarms = Arc::new(Alarms::new(Clock::start(), home.handle().clone()));
+    let sleepers = left_behind(&alarms);
+    home.block_on(async {
+        let woken = async {
+            while sleepers.iter().any(|sleeper| sleeper.woken() == 0) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), woken).await.unwrap();
     });
-    let other = runtime();
-    other.block_on(woken(&alarms, 40));
+    assert_eq!(sleepers.map(|sleeper| sleeper.woken()), [1, 1, 1]);
+}
+
+#[test]
+fn when_that_is_closed_too_the_next_who_sets_one_takes_over() {
+    let alarms = Arc::new(Alarms::new(Clock::start(), runtime().handle().clone()));
+    let sleepers = left_behind(&alarms);
+    runtime().block_on(woken(&alarms, 40));
     assert_eq!(sleepers.map(|sleeper| sleeper.woken()), [1, 1, 1]);
 }
 
@@ -186,8 +208,8 @@ impl Wake for Broken {
 }
 
 #[tokio::test]
-async fn a_panic_leaves_the_others_to_the_next_who_sets_one() {
-    let alarms = Arc::new(Alarms::new(Clock::start()));
+async fn a_panic_leaves_the_others_to_the_next_task() {
+    let alarms = Arc::new(Alarms::new(Clock::start(), Handle::current()));
     let sleepers: [Arc<Sleeper>; 2] = Default::default();
     let [before, after] = sleepers.clone();
     let due = alarms.clock.now() + Duration::from_millis(1);
