@@ -115,12 +115,12 @@ pub(super) const MEASURES: [Measure; 34] = [
     ),
     floor!(
         "floor-1000-asleep",
-        "the same in rounds with a reader that sleeps while nothing comes",
+        "ready frames to 1,000 sockets in rounds, to a reader that sleeps",
         ["--sockets", "1000", "--in-rounds", "--sleeps"]
     ),
     fanout!(
         "fanout-1000-asleep",
-        "the same with a load client that sleeps while nothing comes, and has to be woken",
+        "128 B to 1,000 subscribers, the next message when all have the last, to a client that sleeps",
         Some("floor-1000-asleep"),
         ["--subscribers", "1000", "--on-the-way", "1", "--sleeps"]
     ),
