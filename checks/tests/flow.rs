@@ -161,10 +161,13 @@ fn come_back(target: &Target, seen: &Witness, stopped: usize) -> Vec<checks::ver
 #[test]
 fn an_echo_that_is_never_read_stays_within_its_outbox() {
     let echo = Program::start("guarded-echo", &[]);
-    let mut warm = upgraded(&echo);
-    warm.write_all(&message(60_000)).expect("a message");
-    warm.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-    warm.read_exact(&mut vec![0; 60_004]).expect("its echo");
+    // Each thread has a buffer to read into, which is no connection's.
+    for _ in 0..16 {
+        let mut warm = upgraded(&echo);
+        warm.write_all(&message(60_000)).expect("a message");
+        warm.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        warm.read_exact(&mut vec![0; 60_004]).expect("its echo");
+    }
 
     let rss = echo.process().rss_kib().expect("memory");
     let mut stream = upgraded(&echo);
