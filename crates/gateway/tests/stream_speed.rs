@@ -26,8 +26,9 @@ const DATA: usize = 256;
 const RECORD: usize = 52 + "log:speed".len() + 26 + DATA;
 /// Lines that the gateway has under way at once for one request.
 const WINDOW: usize = 2048;
-/// Of the bare program's lines a second: 0.6 was the least seen with a disk that syncs in 0.5 ms, 1.0 is usual with one that takes 2 ms.
-const AT_LEAST: f64 = 0.5;
+/// Times the bare program's processor time for a line: 4.3 to 5.4 were seen. Lines a second say more of the disk: with one that syncs in 2 ms a
+/// request gets as many as the bare program, with one that takes 0.5 ms 0.6 to 0.8 of them, with one that takes 0.2 ms 0.5 to 0.7.
+const AT_MOST: f64 = 6.5;
 /// As long as the gateway's answer.
 const ANSWER: &[u8] = b"{\"epoch\":\"1234567890123456\",\"offset\":123456,\"duplicate\":false}\n";
 
@@ -192,14 +193,15 @@ fn lines_beside_a_bare_log() {
         let took = send(gateway.internal, &head, &body);
         real.add(took, cpu_seconds(&process) - before);
     }
-    let part = real.per_second() / bare.per_second();
+    let (part, times) = (real.per_second() / bare.per_second(), real.cpu_us() / bare.cpu_us());
     println!(
-        "NDJSON {:>9.0} lines/s, {:.2} us of CPU each; bare program {:>9.0} lines/s, {:.2} us: {:.2}",
+        "NDJSON {:>9.0} lines/s, {:.2} us of CPU each; bare program {:>9.0} lines/s, {:.2} us: {:.2} of its lines, {:.1} times its CPU",
         real.per_second(),
         real.cpu_us(),
         bare.per_second(),
         bare.cpu_us(),
         part,
+        times,
     );
-    assert!(part >= AT_LEAST, "{part:.2} of a bare program");
+    assert!(times <= AT_MOST, "{times:.1} times the CPU of a bare program");
 }
