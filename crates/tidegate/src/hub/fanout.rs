@@ -105,10 +105,10 @@ impl FanOut {
         self.full.any(channel).is_none()
     }
 
-    /// Waits until of what the channel has been given so far not too much is unfinished for a session's publish to begin. What others publish
-    /// meanwhile does not prolong it.
-    pub(super) async fn catch_up(&self, channel: &ChannelName) {
-        if let Some(less) = self.registry.wait_for_pace(channel, BACKLOG) {
+    /// Waits until of what the channel has been given so far at most so many items are unfinished. What others publish meanwhile does not
+    /// prolong it.
+    pub(super) async fn catch_up(&self, channel: &ChannelName, most: usize) {
+        if let Some(less) = self.registry.wait_for_pace(channel, most) {
             // Its end is all that is waited for.
             let _ = less.await;
         }

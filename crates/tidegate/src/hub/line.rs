@@ -11,6 +11,7 @@ use tidegate_core::{ChannelRule, ConnectionId, Overflow};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Hub;
+use super::fanout::BACKLOG;
 use super::outside::Task;
 
 /// The lines there are. What stands in one is bounded by its session's commands in flight.
@@ -49,14 +50,11 @@ impl Hub {
     async fn turn(&self, wish: &Wish) -> Option<OwnedSemaphorePermit> {
         let (channel, pauses) = (&wish.publish.channel, wish.rule.overflow == Overflow::Pause);
         // Once: whoever publishes without end must not keep it waiting.
-        self.fanout.catch_up(channel).await;
+        self.fanout.catch_up(channel, BACKLOG).await;
         loop {
             if pauses {
                 // Who is full is known when all before it has been handed out.
-                if let Some(all) = self.fanout.pace(channel, true) {
-                    // Its end is all that is waited for.
-                    let _ = all.await;
-                }
+                self.fanout.catch_up(channel, 0).await;
                 self.fanout.room_in(channel).await;
             }
             // Closed never: it lives as long as the hub.
@@ -147,7 +145,6 @@ mod tests {
     use tokio::runtime::Builder;
     use tokio::task::yield_now;
 
-    use super::super::fanout::BACKLOG;
     use super::*;
     use crate::connection::{Outside, Port};
     use crate::gate::Gate;
