@@ -23,7 +23,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// Encodes what is not encoded yet. `keep` gives the bytes back as they are to be held.
     pub(crate) fn new(messages: SmallVec<[Arc<Publication>; 1]>, keep: impl FnOnce(Bytes) -> Bytes) -> Self {
-        let frame = |message: &Arc<Publication>| message.frame(Dialect::Json, publication_frame).clone();
+        let frame = |message: &Arc<Publication>| message.frame(Dialect::Json, |message| publication_frame(message).into()).clone();
         let frames = match &messages[..] {
             [message] => frame(message),
             messages => {

@@ -149,7 +149,7 @@ impl Codec {
     pub(super) fn encode<const N: usize>(&self, transmit: Transmit, out: &mut SmallVec<[Bytes; N]>) {
         match transmit {
             Transmit::Publication(publication) => {
-                let plain = publication.frame(Dialect::Json, publication_frame);
+                let plain = publication.frame(Dialect::Json, |publication| publication_frame(publication).into());
                 let compressed = self.deflate_bits.and_then(|bits| compression::shared_frame(plain, bits));
                 out.push(compressed.unwrap_or_else(|| plain.clone()));
             }
@@ -180,9 +180,15 @@ impl Codec {
     }
 }
 
-/// A publication's frame, header included: the same bytes for every subscriber.
-pub(crate) fn publication_frame(publication: &Publication) -> Bytes {
-    whole(OpCode::Text, &json::encode_publication(publication))
+/// A publication's frame, header included: the same bytes for every subscriber, in one buffer of their exact size.
+pub(crate) fn publication_frame(publication: &Publication) -> Vec<u8> {
+    let length = json::publication_len(publication);
+    let header = header(OpCode::Text, length);
+    let mut frame = Vec::with_capacity(header.len() + length);
+    frame.extend_from_slice(&header);
+    json::encode_publication_into(publication, &mut frame);
+    debug_assert_eq!(frame.len(), header.len() + length);
+    frame
 }
 
 fn whole(opcode: OpCode, payload: &[u8]) -> Bytes {

@@ -28,7 +28,7 @@ pub(crate) enum Items {
 /// A channel's queue. It is there as long as a task hands out what is in it.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    items: VecDeque<Item>,
+    items: Line,
     /// Items that were taken and are being handed out.
     in_hand: usize,
     /// Publishers that wait until so many of the channel's items are handed out, in the order of that. A wait is over when its end here is
@@ -36,6 +36,42 @@ pub(super) struct Pending {
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
     /// Somebody waits until there is enough for a batch.
     batch: Option<Arc<Notify>>,
+}
+
+/// Items in their order. Where one comes by itself, which is the rule on small channels, it costs no allocation.
+#[derive(Debug, Default)]
+struct Line {
+    first: Option<Item>,
+    /// Empty if there is no first.
+    later: VecDeque<Item>,
+}
+
+impl Line {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.later.len()
+    }
+
+    const fn front(&self) -> Option<&Item> {
+        self.first.as_ref()
+    }
+
+    fn push_back(&mut self, item: Item) {
+        if self.first.is_none() {
+            self.first = Some(item);
+        } else {
+            self.later.push_back(item);
+        }
+    }
+
+    fn push_front(&mut self, item: Item) {
+        if let Some(second) = self.first.replace(item) {
+            self.later.push_front(second);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Item> {
+        std::mem::replace(&mut self.first, self.later.pop_front())
+    }
 }
 
 impl Pending {

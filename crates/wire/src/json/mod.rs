@@ -19,7 +19,7 @@ pub use client::{FromServer, Unsendable, decode_server, encode_client, pong};
 pub use decode::{NAME_BYTES, PING_BYTES, decode};
 pub use encode::{Challenge, encode_challenge, encode_server};
 pub use fields::Wrong;
-pub use publication::{encode_publication, encode_publication_into};
+pub use publication::{encode_publication, encode_publication_into, publication_len};
 pub use scan::DEPTH;
 
 /// The largest id and offset: 2^53 − 1, since every JSON reader has to hold it exactly (RFC 8259 section 6).

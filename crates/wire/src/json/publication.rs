@@ -14,7 +14,7 @@ pub fn encode_publication(publication: &Publication) -> Bytes {
 
 /// Appends a publication's payload. `data` goes out byte for byte as it came in.
 pub fn encode_publication_into(publication: &Publication, out: &mut Vec<u8>) {
-    out.reserve_exact(encoded_len(publication));
+    out.reserve_exact(publication_len(publication));
     let object = Object::new(out)
         .kind("message")
         .plain("channel", publication.channel.as_str())
@@ -32,7 +32,8 @@ pub(super) fn body<'a>(object: Object<'a>, body: &Body) -> Object<'a> {
     }
 }
 
-fn encoded_len(publication: &Publication) -> usize {
+/// The bytes of a publication's payload, for whoever has to say them before it.
+pub fn publication_len(publication: &Publication) -> usize {
     const ENVELOPE: usize = r#"{"type":"message","channel":""}"#.len();
     let text = |name: &str, text: &Option<Box<str>>| text.as_ref().map_or(0, |text| name.len() + quoted_len(text));
     let offset = publication.position.map_or(0, |position| r#","offset":"#.len() + decimal_len(position.offset));
