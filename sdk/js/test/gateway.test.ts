@@ -217,9 +217,9 @@ test('SIGTERM: moves without losing anything, or comes back after it', async () 
   expect(codes[0]).toBe(4000)
   await gateway.run()
   await gateway.publishAll([4, 5].map((data) => ({ channel: 'build:drain', data })))
-  await until('everything has come', () => seen.length >= 5, 60_000)
+  await until('everything has come', () => seen.length >= 5, 130_000)
   expect(seen).toEqual([1, 2, 3, 4, 5])
-}, 150_000)
+}, 240_000)
 
 test('closed: pending work is told, and the process may end', async () => {
   const tide = connect({ url: 'ws://127.0.0.1:1/ws' })
