@@ -2,10 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How it treats what passes, both ways.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +27,7 @@ pub struct Chaos {
 
 #[derive(Default)]
 struct Shared {
-    stalled: AtomicBool,
+    stalled_until: Mutex<Option<Instant>>,
     ended: AtomicBool,
     seed: AtomicU64,
 }
@@ -51,9 +51,10 @@ impl Chaos {
         Self { address, shared }
     }
 
-    /// Passes nothing on while true: bytes and windows stand still, connections stay.
-    pub fn stall(&self, stalled: bool) {
-        self.shared.stalled.store(stalled, Ordering::Relaxed);
+    /// Passes nothing on for so long from now on: bytes and windows stand still, connections stay. It ends by itself, however late
+    /// the test comes to its turn.
+    pub fn stall_for(&self, duration: Duration) {
+        *self.shared.stalled_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + duration);
     }
 }
 
@@ -80,7 +81,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, unkindness: Unkindness, shared: 
         thread::sleep(unkindness.delay + unkindness.jitter.mul_f64(shared.fraction()));
         let step = if unkindness.drip { 1 } else { length };
         for piece in bytes[..length].chunks(step) {
-            while shared.stalled.load(Ordering::Relaxed) {
+            while shared.is_stalled() {
                 thread::sleep(Duration::from_millis(10));
             }
             if to.write_all(piece).is_err() {
@@ -93,6 +94,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, unkindness: Unkindness, shared: 
 }
 
 impl Shared {
+    fn is_stalled(&self) -> bool {
+        self.stalled_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    }
+
     /// A number from 0 to 1, from a plain generator: the same run after run.
     fn fraction(&self) -> f64 {
         let seed = self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bench::{Process, Target};
 use tempfile::TempDir;
 
-use crate::{SERVER_CORE, free_port, http, target_folder};
+use crate::{SERVER_CORE, free_port, free_ports, http, target_folder};
 
 const START_WITHIN: Duration = Duration::from_secs(15);
 
@@ -63,12 +63,20 @@ impl Setup {
     /// When there is no release binary, or it does not come up.
     pub fn start(self) -> Gateway {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (public, internal) = (loopback(free_port()), loopback(free_port()));
         let data = self.data.clone().unwrap_or_else(|| folder.path().join("data"));
         let config = folder.path().join("tidegate.toml");
-        fs::write(&config, configuration(public, internal, &data, &self.channels)).expect("a configuration file");
-        let mut gateway = Gateway { child: None, public, internal, setup: self, config, folder };
-        gateway.start_again();
+        let nowhere = loopback(0);
+        let mut gateway = Gateway { child: None, public: nowhere, internal: nowhere, setup: self, config, folder };
+        // Ports are only known to be free a moment before; three tries are plenty.
+        for last in [false, false, true] {
+            [gateway.public, gateway.internal] = free_ports().map(loopback);
+            let text = configuration(gateway.public, gateway.internal, &data, &gateway.setup.channels);
+            fs::write(&gateway.config, text).expect("a configuration file");
+            match gateway.try_start() {
+                Ok(()) => break,
+                Err(why) => assert!(!last && why.contains("can't listen"), "{why}"),
+            }
+        }
         gateway
     }
 }
@@ -96,6 +104,11 @@ impl Gateway {
     /// # Panics
     /// When it does not come up.
     pub fn start_again(&mut self) {
+        self.try_start().unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Waits until it listens; why not, if it ends instead.
+    fn try_start(&mut self) -> Result<(), String> {
         let mut words = self.setup.wrapper.clone();
         words.push(binary("tidegate").display().to_string());
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
@@ -106,11 +119,12 @@ impl Gateway {
         let started = Instant::now();
         while TcpStream::connect(self.public).is_err() || TcpStream::connect(self.internal).is_err() {
             if let Some(status) = self.try_wait() {
-                panic!("the gateway ended with {status}:\n{}", self.log());
+                return Err(format!("the gateway ended with {status}:\n{}", self.log()));
             }
             assert!(started.elapsed() < START_WITHIN, "the gateway does not listen after 15 s:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+        Ok(())
     }
 
     /// How a load client talks to it on `channel`.

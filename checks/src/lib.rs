@@ -28,7 +28,17 @@ pub const LOAD_CORE: &str = "1";
 /// # Panics
 /// When there is none.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    let [port] = free_ports();
+    port
+}
+
+/// Several of them: all are held until all are known, or two might be the same.
+///
+/// # Panics
+/// When there are none.
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let held = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("its address").port())
 }
 
 /// Waits until `done`, looking every 20 ms; how long it took, or none after `limit`.

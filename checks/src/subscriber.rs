@@ -72,6 +72,18 @@ impl Witness {
         self.history.iter().filter(|op| matches!(op, Op::Acknowledge { .. })).count()
     }
 
+    /// How many publishes have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.values().map(VecDeque::len).sum()
+    }
+
+    /// Whether every publish has its answer and these connections have seen the last that was acknowledged.
+    pub fn all_seen(&self, peers: impl IntoIterator<Item = usize>) -> bool {
+        let acknowledged = |op: &Op| if let Op::Acknowledge { offset, .. } = op { Some(*offset) } else { None };
+        let highest = self.history.iter().filter_map(acknowledged).max();
+        self.unanswered() == 0 && peers.into_iter().all(|peer| self.reached.get(&peer).copied() >= highest)
+    }
+
     fn by(&self, peer: usize) -> String {
         self.names.get(&peer).cloned().unwrap_or_else(|| format!("s{peer}"))
     }

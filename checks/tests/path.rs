@@ -40,7 +40,7 @@ fn half_open(setup: Setup, ping: Duration, close: Duration) {
     assert_eq!(gateway.metric("tidegate_connections_open"), (CUT_OFF + HEALTHY) as f64);
 
     namespace::cut_off("127.0.1.0/24");
-    let (started, limit) = (Instant::now(), ping * 4 + close);
+    let (started, limit) = (Instant::now(), ping * 8 + close);
     while gateway.metric("tidegate_connections_open") > HEALTHY as f64 && started.elapsed() < limit {
         healthy.turn(Duration::from_millis(20), &mut ()).expect("a turn");
     }
@@ -58,7 +58,7 @@ fn half_open(setup: Setup, ping: Duration, close: Duration) {
             bound.as_secs_f64()
         ),
     );
-    assert!(took <= bound + Duration::from_millis(500), "the bound is 2.5 ping intervals and the close deadline");
+    assert!(took <= bound + Duration::from_secs(2), "the bound is 2.5 ping intervals and the close deadline");
     assert_eq!(counted, CUT_OFF as f64, "each is counted with its cause");
     assert!(freed + 5 >= CUT_OFF, "their file descriptors are freed"); // the count itself comes over a connection or two
     assert_eq!(healthy.ready(), HEALTHY, "nobody else is harmed: {:?}", healthy.ends());
@@ -122,24 +122,33 @@ fn through(gateway: &Gateway, address: SocketAddr) -> Target {
 
 #[test]
 fn slow_and_stuttering_paths_are_not_taken_for_dead() {
-    let gateway = Gateway::setup().set("heartbeat.ping", "1s").start();
+    // Who answers nothing for 2.5 pings is dead. A ping may fall due just before bytes stand still, so there are up to 4 s between two
+    // answers, and a second is left for a machine that is busy.
+    let gateway = Gateway::setup().set("heartbeat.ping", "2s").start();
+    let stall = Duration::from_secs(2);
     let delayed = Unkindness { delay: Duration::from_millis(150), jitter: Duration::from_millis(300), drip: false };
     let dripping = Unkindness { drip: true, ..Unkindness::default() };
-    for (what, unkindness, stalls) in
-        [("delayed", delayed, false), ("dripping", dripping, false), ("stalling 1.5 s", Unkindness::default(), true)]
+    for (what, unkindness, stall) in
+        [("delayed", delayed, None), ("dripping", dripping, None), ("stalling 2 s", Unkindness::default(), Some(stall))]
     {
         let chaos = Chaos::start(gateway.public, unkindness);
         let target = Target { channel: "log:chaos".to_owned(), ..through(&gateway, chaos.address) };
         let mut witness = Witness::default();
         let mut swarm = subscribed(&target, 20, &mut witness).expect("subscribers");
         swarm.add_publisher().expect("a publisher");
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(8) {
+        let (started, mut next_stall) = (Instant::now(), Duration::ZERO);
+        while started.elapsed() < Duration::from_secs(12) {
             witness.publish(&mut swarm, 0, what, 50);
-            chaos.stall(stalls && started.elapsed().as_millis() % 3500 < 1500);
+            if let Some(stall) = stall.filter(|_| started.elapsed() >= next_stall) {
+                chaos.stall_for(stall);
+                next_stall = started.elapsed() + stall + Duration::from_millis(2500);
+            }
             rest(&mut swarm, Duration::from_millis(200), &mut witness).expect("turns");
         }
-        chaos.stall(false);
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end && !witness.all_seen(0..20) {
+            rest(&mut swarm, Duration::from_millis(200), &mut witness).expect("turns");
+        }
         rest(&mut swarm, Duration::from_secs(2), &mut witness).expect("turns");
         let faults = judge(&witness.history, &[]);
         measured(

@@ -17,6 +17,8 @@ fn ten_thousand_resumes_under_load_neither_lose_nor_double() {
     const PER_SECOND: f64 = 5000.0;
     const SUBSCRIBERS: usize = 10;
     const PUBLISHERS: usize = 16;
+    /// Publishes that wait for their answers: a machine that stands still owes no heap of messages afterwards.
+    const UNDER_WAY: usize = 32;
     let gateway = Gateway::setup().set("broker.durability", "memory").start();
     let channel = "log:seam";
     let mut witness = Witness::default();
@@ -41,7 +43,7 @@ fn ten_thousand_resumes_under_load_neither_lose_nor_double() {
         }
     };
     while opened < RESUMES {
-        while (published as f64) < started.elapsed().as_secs_f64() * PER_SECOND {
+        while (published as f64) < started.elapsed().as_secs_f64() * PER_SECOND && witness.unanswered() < UNDER_WAY {
             witness.publish(&mut swarm, published as usize % PUBLISHERS, "m", 20);
             published += 1;
         }
@@ -61,10 +63,10 @@ fn ten_thousand_resumes_under_load_neither_lose_nor_double() {
                 opened += 1;
             }
         }
-        assert!(started.elapsed() < Duration::from_secs(300), "{opened} of {RESUMES} after 5 minutes");
+        assert!(started.elapsed() < Duration::from_secs(130), "{opened} of {RESUMES} after 130 s");
     }
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end && !(witness.acknowledged() as u64 == published && asked.iter().all(|asked| *asked)) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end && !witness.all_seen(current.iter().copied()) {
         swarm.turn(Duration::from_millis(5), &mut witness).expect("a turn");
         ask(&mut swarm, &witness, &current, &mut asked);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use tidegate::{Gate, Tls};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::api::{self, Api};
@@ -28,29 +28,40 @@ pub(crate) struct Running {
     pub(crate) filter: LogFilter,
 }
 
-/// Watches from now on.
-///
-/// # Errors
-/// The system has no place for a signal handler.
-pub(crate) fn watch(file: PathBuf, mut running: Running) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (changed, mut changes) = mpsc::channel(1);
-    let watcher = watch_file(&file, changed);
-    tokio::spawn(async move {
-        let _watcher = watcher;
+/// Notices SIGHUP and changes of the file.
+pub(crate) struct Watch {
+    file: PathBuf,
+    hangup: Signal,
+    changes: mpsc::Receiver<()>,
+    _watcher: Option<notify::RecommendedWatcher>,
+}
+
+impl Watch {
+    /// Notices from now on.
+    ///
+    /// # Errors
+    /// The system has no place for a signal handler.
+    pub(crate) fn begin(file: PathBuf) -> io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
+        let (changed, changes) = mpsc::channel(1);
+        let watcher = watch_file(&file, changed);
+        Ok(Self { file, hangup, changes, _watcher: watcher })
+    }
+
+    /// Reloads what runs, whenever it was told to since it began.
+    pub(crate) async fn reload(mut self, mut running: Running) {
         loop {
             tokio::select! {
-                told = hangup.recv() => if told.is_none() { return },
-                Some(()) = changes.recv() => {
+                told = self.hangup.recv() => if told.is_none() { return },
+                Some(()) = self.changes.recv() => {
                     tokio::time::sleep(SETTLE).await;
                     // What came meanwhile is the same change.
-                    let _ = changes.try_recv();
+                    let _ = self.changes.try_recv();
                 }
             }
-            running.reload(&file);
+            running.reload(&self.file);
         }
-    });
-    Ok(())
+    }
 }
 
 /// Its folder is watched, since editors and Kubernetes replace files instead of writing into them. Where that is impossible SIGHUP is left.

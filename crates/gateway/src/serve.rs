@@ -17,7 +17,7 @@ use crate::config::{Certificate, Config, Environment, Loaded};
 use crate::doors::Doors;
 use crate::exit::{self, Exit, Failure};
 use crate::logging::{self, LogFilter};
-use crate::reload::{self, Running};
+use crate::reload::{Running, Watch};
 use crate::signals::Departure;
 use crate::{dev, page};
 
@@ -86,33 +86,39 @@ struct Gateway {
 
 impl Gateway {
     async fn start(mut config: Config, purpose: Purpose, filter: LogFilter) -> Result<Self, StartError> {
+        // What is changed while the log is read counts too.
+        let watch = match &purpose {
+            Purpose::Dev => None,
+            Purpose::Serve(file) => Some(Watch::begin(file.clone())?),
+        };
         let broker = open_broker(&config).await?;
         let doors = Doors::new(config.anonymous(), purpose == Purpose::Dev);
         let gate = Gate::builder(gate_settings(&config, &purpose)).authenticate(doors.clone()).embedded(broker).build().await?;
 
+        // Who sees that it listens may tell it to go.
+        let asked = Arc::new(Notify::new());
+        let departure = Departure::listen(Arc::clone(&asked))?;
         let tls = config.public.tls.as_ref().map(certificate).transpose()?;
         let public = listen_public(&config, tls.clone()).await?;
         let internal = listen_internal(&config).await?;
         config.public.listen = public.local_addr()?;
         config.internal.listen = internal.local_addr()?;
 
-        let asked = Arc::new(Notify::new());
-        let departure = Departure::listen(Arc::clone(&asked))?;
         let api = Api::new(gate.clone(), api::Settings::of(&config), asked);
         let app = if purpose == Purpose::Dev { page::routes() } else { Router::new() };
         tokio::spawn(serve_public(gate.clone(), config.public.path.clone(), public, app));
         tokio::spawn(api::serve(internal, api.clone()));
 
         tracing::info!(public = %config.public.listen, internal = %config.internal.listen, node = %gate.config().session.node, "listening");
-        match purpose {
-            Purpose::Dev => {
+        match watch {
+            None => {
                 let (public, internal) = (config.public.listen, config.internal.listen);
                 let text = dev::welcome(public, internal, &config.public.path, &config.broker.path);
                 exit::say(&text).map_err(|_| io::Error::from(io::ErrorKind::WriteZero))?;
             }
-            Purpose::Serve(file) => {
+            Some(watch) => {
                 let running = Running { config, gate: gate.clone(), doors, api, tls, filter };
-                reload::watch(file, running)?;
+                tokio::spawn(watch.reload(running));
             }
         }
         Ok(Self { gate, departure })

@@ -7,7 +7,7 @@ mod rig;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rig::{BINARY, Gateway, free_address, wait_until};
+use rig::{BINARY, Gateway, free_address, free_addresses, wait_until};
 
 #[test]
 fn sigterm_drains_and_ends_with_0() {
@@ -25,7 +25,7 @@ fn the_api_drains_too() {
 
 #[test]
 fn readiness_fails_first() {
-    let gateway = Gateway::start_with("", &[("TIDEGATE__DRAIN__ANNOUNCE", "3s")]);
+    let gateway = Gateway::start_with("", &[("TIDEGATE__DRAIN__ANNOUNCE", "60s"), ("TIDEGATE__DRAIN__DEADLINE", "90s")]);
     assert_eq!(gateway.call("GET", "/readyz", &[], "").0, 200);
     gateway.signal("-TERM");
     wait_until("it is not ready", || gateway.call("GET", "/readyz", &[], "").0 == 503);
@@ -117,7 +117,7 @@ fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
     write_with_origins(&gateway, &origins(&format!("[\"{page}\"]")));
     wait_until("the page is let in", || admits(&gateway, page));
 
-    std::fs::write(gateway.config_path(), "[public]\norigins = 5\n").unwrap();
+    replace_config(&gateway, "[public]\norigins = 5\n");
     wait_until("the bad file is told", || gateway.log().contains("not reloaded, nothing changed"));
     assert!(admits(&gateway, page));
 
@@ -130,13 +130,20 @@ fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
 /// Writes the configuration as it is, with origins.
 fn write_with_origins(gateway: &Gateway, origins: &str) {
     let text = std::fs::read_to_string(gateway.config_path()).unwrap();
-    std::fs::write(gateway.config_path(), format!("{origins}\n{}", text.replace("[public]\nlisten", "public.listen"))).unwrap();
+    replace_config(gateway, &format!("{origins}\n{}", text.replace("[public]\nlisten", "public.listen")));
+}
+
+/// A whole file appears at once: half of one would be read as what it says.
+fn replace_config(gateway: &Gateway, text: &str) {
+    let fresh = gateway.folder.path().join("fresh");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(fresh, gateway.config_path()).unwrap();
 }
 
 #[test]
 fn dev_needs_nothing_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let (public, internal) = (free_address(), free_address());
+    let (public, internal) = free_addresses();
     let mut child = Command::new(BINARY)
         .arg("dev")
         .current_dir(folder.path())

@@ -12,6 +12,7 @@ use rig::{Peer, Rig, Seen, frame};
 use tidegate::Config;
 
 const DESCRIPTORS: u32 = 64;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The server, run by the test below in a process of its own with few descriptors. It ends when its standard input does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +27,8 @@ async fn upgrade(address: SocketAddr) -> Option<Peer> {
     tokio::io::AsyncWriteExt::write_all(&mut peer.stream, rig::handshake("/", "").as_bytes()).await.ok()?;
     let mut head = [0; 12];
     let read = tokio::io::AsyncReadExt::read_exact(&mut peer.stream, &mut head);
-    tokio::time::timeout(Duration::from_millis(500), read).await.ok()?.ok()?;
+    // A server that is full closes at once; this is for a machine that is slow.
+    tokio::time::timeout(PATIENCE, read).await.ok()?.ok()?;
     peer.head().await;
     Some(peer)
 }
@@ -48,7 +50,7 @@ async fn who_is_connected_does_not_notice_and_the_node_recovers() {
     }
     while begun.elapsed() < Duration::from_secs(2) {
         open[0].send(&frame(0x81, b"still here")).await;
-        assert_eq!(open[0].see_within(Duration::from_millis(500)).await, Seen::Frame(0x81, b"still here".to_vec()));
+        assert_eq!(open[0].see_within(PATIENCE).await, Seen::Frame(0x81, b"still here".to_vec()));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let spent = server.cpu_ticks() - ticks;
@@ -58,7 +60,7 @@ async fn who_is_connected_does_not_notice_and_the_node_recovers() {
     open.truncate(1);
     let begun = Instant::now();
     while upgrade(server.address).await.is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(4), "it does not recover");
+        assert!(begun.elapsed() < PATIENCE * 3, "it does not recover");
     }
 
     let mut peer = Peer::open(server.address).await;

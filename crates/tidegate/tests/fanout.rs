@@ -19,7 +19,7 @@ const READERS: u64 = 6;
 /// Messages that fill a write.
 const BATCH: u64 = 32;
 /// Long enough to be told from a slow machine.
-const WINDOW: Duration = Duration::from_millis(700);
+const WINDOW: Duration = Duration::from_secs(2);
 
 fn config() -> Config {
     let rule = |pattern, flush_window| {

@@ -175,7 +175,7 @@ async fn one_deadline_for_the_whole_handshake_however_it_is_dripped() {
     assert_eq!(silent.see().await, Seen::End);
     let dripped = dripping.await.unwrap();
     for ended in [begun.elapsed(), dripped - begun] {
-        assert!((500..2000).contains(&ended.as_millis()), "{ended:?}");
+        assert!((500..5000).contains(&ended.as_millis()), "{ended:?}");
     }
     assert_eq!(rig.metric("tidegate_handshake_timeout_total"), 2.0);
 }

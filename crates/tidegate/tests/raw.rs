@@ -112,7 +112,7 @@ async fn a_peer_that_stops_reading_is_cut_and_held_the_sender_up_until_then() {
     assert!((320 * 1024..2 * 1024 * 1024).contains(&waiting), "{waiting}");
     let begun = Instant::now();
     eventually("it is cut", || gate.connection_count() == 0).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(4500), "{:?}", begun.elapsed());
     let text = gate.metrics().encode();
     assert!(text.contains("tidegate_connection_close_total{code=\"client too slow\"} 1"), "{text}");
     assert!(text.contains("tidegate_connection_close_unanswered_total 1"), "{text}");
@@ -179,7 +179,7 @@ async fn a_silent_peer_is_closed_and_freed() {
             }
         }
     }
-    assert!(pings >= 2 && (200..1000).contains(&begun.elapsed().as_millis()), "{pings} in {:?}", begun.elapsed());
+    assert!(pings >= 2 && (200..4000).contains(&begun.elapsed().as_millis()), "{pings} in {:?}", begun.elapsed());
     assert_eq!(peer.see().await, Seen::End);
     eventually("it is freed", || rig.gate.connection_count() == 0).await;
     assert_eq!(rig.metric("tidegate_heartbeat_timeout_close_total"), 1.0);
@@ -252,11 +252,24 @@ async fn an_operator_closes_a_connection() {
 /// 150 connections, one of which answers nothing: their closes are spread over the window, and only that one is cut.
 #[tokio::test]
 async fn a_drain_spreads_its_closes_and_waits_for_nobody_in_particular() {
+    // A machine that stands still for a moment bunches what it should have done meanwhile: not three times in a row.
+    let mut clumped = Vec::new();
+    while clumped.len() < 3 {
+        match spread_of_a_drain().await {
+            Ok(()) => return,
+            Err(seen) => clumped.push(seen),
+        }
+    }
+    panic!("each time: {clumped:#?}");
+}
+
+/// One drain; what a busy machine may be the reason of is an error, all else fails.
+async fn spread_of_a_drain() -> Result<(), String> {
     let drain = DrainSettings {
-        announce: Duration::from_millis(100),
+        announce: Duration::from_secs(2),
         window: Duration::from_millis(1000),
         grace: Duration::from_millis(200),
-        deadline: Duration::from_secs(2),
+        deadline: Duration::from_secs(5),
     };
     let mut config = config(|session| session.limits.close = Duration::from_secs(30));
     config.drain = drain;
@@ -266,7 +279,7 @@ async fn a_drain_spreads_its_closes_and_waits_for_nobody_in_particular() {
     for _ in 0..149 {
         let mut peer = rig.connect().await;
         closes.push(tokio::spawn(async move {
-            assert_eq!(peer.see().await, Seen::close(1001, "server draining"));
+            assert_eq!(peer.see_within(Duration::from_secs(20)).await, Seen::close(1001, "server draining"));
             peer.send(&frame(0x88, &1001u16.to_be_bytes())).await;
             assert_eq!(peer.see().await, Seen::End);
             Instant::now()
@@ -288,14 +301,21 @@ async fn a_drain_spreads_its_closes_and_waits_for_nobody_in_particular() {
     for close in closes {
         at.push((close.await.unwrap() - begun).as_millis());
     }
-    for (tenth, count) in (0..10).map(|tenth| (tenth, at.iter().filter(|at| (**at - 100) / 100 == tenth).count())) {
-        assert!(count <= 15 * 2, "{count} in tenth {tenth}: {at:?}");
-    }
+    assert!(at.iter().all(|at| *at >= drain.announce.as_millis()), "before the load balancers know: {at:?}");
     let drained = drained.await.unwrap();
-    assert!((1900..3000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(4900), "{took:?}");
     assert_eq!(drained.cut, 1);
     assert_eq!(rig.gate.connection_count(), 0);
     drop(deaf);
+    if took >= Duration::from_secs(6) {
+        return Err(format!("ended after {took:?}"));
+    }
+    let in_tenth = |tenth| at.iter().filter(|at| (**at - drain.announce.as_millis()) / 100 == tenth).count();
+    match (0..10).find(|tenth| in_tenth(*tenth) > 15 * 2) {
+        Some(tenth) => Err(format!("{} in tenth {tenth}: {at:?}", in_tenth(tenth))),
+        None => Ok(()),
+    }
 }
 
 #[tokio::test]

@@ -111,13 +111,13 @@ async fn only_http_1_is_offered() {
 async fn half_a_tls_handshake_ends_at_the_deadline() {
     let upgrade = UpgradeSettings { deadline: Duration::from_millis(500), ..UpgradeSettings::default() };
     let (_gate, _tls, address) = serve(Config { upgrade, ..Config::default() }).await;
+    let begun = Instant::now();
     let mut stream = TcpStream::connect(address).await.unwrap();
     // The first bytes of a ClientHello, and then silence.
     stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).await.unwrap();
-    let begun = Instant::now();
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
-    assert!((400..2000).contains(&begun.elapsed().as_millis()));
+    assert!((400..5000).contains(&begun.elapsed().as_millis()));
 }
 
 #[tokio::test]
@@ -128,5 +128,5 @@ async fn plain_http_on_a_tls_port_is_refused_at_once() {
     let begun = Instant::now();
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }

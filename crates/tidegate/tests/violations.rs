@@ -81,14 +81,17 @@ async fn a_flood_gets_its_close_frame_and_the_end() {
             }
         }
         assert_eq!(peer.see().await, Seen::End);
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     }
 }
 
 /// What a flooder still sends is thrown away at a pace, and TCP holds it up: it took as much of the processor as it wanted.
 #[tokio::test]
 async fn who_goes_on_flooding_is_hardly_read() {
-    let rig = Rig::echo(Config::default()).await;
+    // Longer than this takes: it is not cut meanwhile.
+    let limits = LimitSettings { close: Duration::from_secs(60), ..LimitSettings::default() };
+    let session = SessionSettings { limits, ..SessionSettings::default() };
+    let rig = Rig::echo(Config { session: session.into(), ..Config::default() }).await;
     let mut peer = rig.connect().await;
     peer.send(&[0x81, 2, b'h', b'i']).await;
     assert!(matches!(peer.see().await, Seen::Frame(0x88, _)));
@@ -150,5 +153,5 @@ async fn an_unfinished_message_has_a_deadline() {
         }
     });
     let Seen::Frame(0x88, _) = fragments.await.unwrap() else { panic!("no close frame") };
-    assert!((250..1500).contains(&begun.elapsed().as_millis()));
+    assert!((250..5000).contains(&begun.elapsed().as_millis()));
 }

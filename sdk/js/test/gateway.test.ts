@@ -23,7 +23,7 @@ function connect(options: Partial<TidegateOptions> = {}): Tidegate {
   return tide
 }
 
-const ready = (tide: Tidegate): Promise<void> => until('the client is ready', () => tide.status === 'ready')
+const ready = (tide: Tidegate, timeoutMs?: number): Promise<void> => until('the client is ready', () => tide.status === 'ready', timeoutMs)
 
 test('publish and subscribe on each kind of channel', async () => {
   const tide = connect()
@@ -121,7 +121,7 @@ test('killed four times in the middle of publishing: everything acknowledged is 
   const acknowledged: number[] = []
   const publishing = (async () => {
     for (let n = 0; n < total; n++) {
-      writer.publish('build:kill', n, { timeoutMs: 90_000 }).then(() => acknowledged.push(n))
+      writer.publish('build:kill', n, { timeoutMs: 300_000 }).then(() => acknowledged.push(n))
       await new Promise((resolve) => setTimeout(resolve, 60))
     }
   })()
@@ -129,7 +129,8 @@ test('killed four times in the middle of publishing: everything acknowledged is 
     await new Promise((resolve) => setTimeout(resolve, 700))
     await gateway.kill()
     await gateway.run()
-    await Promise.all([ready(reader), ready(writer)])
+    // Tries add up over the kills until a connection has been stable for a while: one wait may be the longest that there is.
+    await Promise.all([ready(reader, 130_000), ready(writer, 130_000)])
   }
   await publishing
   await until('everything is acknowledged', () => acknowledged.length === total, 60_000)
@@ -141,7 +142,7 @@ test('killed four times in the middle of publishing: everything acknowledged is 
   stored.on('message', ({ data }) => all.push(data))
   await until('it is live', () => stored.status === 'live')
   expect(all).toEqual(Array.from({ length: total }, (_, n) => n))
-}, 180_000)
+}, 400_000)
 
 test('a credential that can not be had: waits, tells, and goes on when there is one', async () => {
   let asked = 0
@@ -216,9 +217,9 @@ test('SIGTERM: moves without losing anything, or comes back after it', async () 
   expect(codes[0]).toBe(4000)
   await gateway.run()
   await gateway.publishAll([4, 5].map((data) => ({ channel: 'build:drain', data })))
-  await until('everything has come', () => seen.length >= 5, 60_000)
+  await until('everything has come', () => seen.length >= 5, 130_000)
   expect(seen).toEqual([1, 2, 3, 4, 5])
-}, 150_000)
+}, 240_000)
 
 test('closed: pending work is told, and the process may end', async () => {
   const tide = connect({ url: 'ws://127.0.0.1:1/ws' })

@@ -40,7 +40,13 @@ pub(crate) struct Gateway {
 
 /// A port that is free now.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    free_addresses().0
+}
+
+/// Two ports that are free now: both are held until both are known, or they might be the same.
+pub(crate) fn free_addresses() -> (SocketAddr, SocketAddr) {
+    let [one, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    (one.local_addr().unwrap(), other.local_addr().unwrap())
 }
 
 impl Gateway {
@@ -50,13 +56,19 @@ impl Gateway {
     }
 
     pub(crate) fn start_with(extra: &str, variables: &[(&str, &str)]) -> Self {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let (public, internal) = (free_address(), free_address());
-        let folder = tempfile::tempdir().unwrap();
-        let mut gateway = Self { public, internal, folder, extra: extra.to_owned(), variables, child: None };
-        gateway.write_config();
-        gateway.start_again();
-        gateway
+        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        // Ports are only known to be free a moment before; three tries are plenty.
+        for last in [false, false, true] {
+            let (public, internal) = free_addresses();
+            let folder = tempfile::tempdir().unwrap();
+            let mut gateway = Self { public, internal, folder, extra: extra.to_owned(), variables: variables.clone(), child: None };
+            gateway.write_config();
+            match gateway.try_start() {
+                Ok(()) => return gateway,
+                Err(log) => assert!(!last && log.contains("can't listen"), "it ended:\n{log}"),
+            }
+        }
+        unreachable!("the last try returns or fails")
     }
 
     pub(crate) fn config_path(&self) -> PathBuf {
@@ -85,13 +97,26 @@ impl Gateway {
     }
 
     pub(crate) fn start_again(&mut self) {
+        self.try_start().unwrap_or_else(|log| panic!("it ended:\n{log}"));
+    }
+
+    /// Waits until it listens; its log if it ends instead.
+    fn try_start(&mut self) -> Result<(), String> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(BINARY);
         command.arg("serve").arg("--config").arg(self.config_path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.envs(self.variables.iter().cloned());
-        self.child = Some(command.spawn().unwrap());
-        let internal = self.internal;
-        wait_until("it listens", || TcpStream::connect(internal).is_ok());
+        let child = self.child.insert(command.spawn().unwrap());
+        let mut ended = false;
+        wait_until("it listens", || {
+            ended = child.try_wait().unwrap().is_some();
+            ended || TcpStream::connect(self.internal).is_ok()
+        });
+        if ended {
+            self.child = None;
+            return Err(self.log());
+        }
+        Ok(())
     }
 
     pub(crate) fn kill(&mut self) {

@@ -193,6 +193,7 @@ fn buffer_end(session: &mut ServerConnection, slices: &[io::IoSlice<'_>]) -> io:
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
     use std::time::Duration;
 
     use tokio::io::AsyncReadExt;
@@ -203,6 +204,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_words_leave_with_the_end() {
+        // The kernel itself lets them go after a fifth of a second, which a busy machine may take between two lines here; words that
+        // are not held back are there each time, since a loopback delivers while it sends.
+        let mut held = false;
+        for _ in 0..3 {
+            held |= last_words().await;
+        }
+        assert!(held || cfg!(not(any(target_os = "linux", target_os = "android"))), "they went ahead");
+    }
+
+    /// Whether the peer had heard nothing before the end.
+    async fn last_words() -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (peer, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (mut peer, (ours, _)) = (peer.unwrap(), accepted.unwrap());
@@ -210,11 +222,12 @@ mod tests {
         let mut socket = Socket::plain(ours);
         let slices = [io::IoSlice::new(b"good"), io::IoSlice::new(b"bye")];
         assert_eq!(poll_fn(|cx| socket.poll_write_end(cx, &slices)).await.unwrap(), 7);
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        assert!(timeout(Duration::from_millis(50), peer.readable()).await.is_err(), "they went ahead");
+        let early = SockRef::from(&peer).peek(&mut [MaybeUninit::uninit()]);
+        let held = early.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         poll_fn(|cx| socket.poll_shutdown(cx)).await.unwrap();
         let mut heard = Vec::new();
         timeout(Duration::from_secs(5), peer.read_to_end(&mut heard)).await.unwrap().unwrap();
         assert_eq!(heard, b"goodbye");
+        held
     }
 }

@@ -95,12 +95,16 @@ fn joining_and_leaving_do_not_depend_on_the_crowd() {
         let join = |channel: &ChannelName, number| registry.join(channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
         (0..crowd).for_each(|number| drop(join(&channel, number)));
         (0..channels).for_each(|number| drop(join(&ChannelName::new(&format!("c{number}")).unwrap(), 0)));
-        let begun = std::time::Instant::now();
-        for number in 0..20_000 {
-            join(&channel, crowd + number);
-            registry.leave(&channel, &port, SubscriptionId(crowd + number));
-        }
-        begun.elapsed().as_nanos() / 20_000
+        // The least of several: what else the machine does only adds.
+        let rounds = (0..5).map(|_| {
+            let begun = std::time::Instant::now();
+            for number in 0..5_000 {
+                join(&channel, crowd + number);
+                registry.leave(&channel, &port, SubscriptionId(crowd + number));
+            }
+            begun.elapsed().as_nanos() / 5_000
+        });
+        rounds.min().unwrap()
     };
     let (alone, crowd, channels) = (pairs(1, 0), pairs(19_000, 0), pairs(1, 10_000));
     println!("subscribe and unsubscribe: {alone} ns alone, {crowd} ns among 19,000, {channels} ns beside 10,000 channels");
