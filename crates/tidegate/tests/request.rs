@@ -7,11 +7,12 @@ mod rig;
 use rig::{Peer, Rig, Seen, frame};
 use serde_json::{Value, json};
 use tidegate::auth::Anonymous;
-use tidegate::{Config, Gate, Grants};
+use tidegate::{Config, Gate, Grants, Pattern};
 
 #[tokio::test]
 async fn without_a_handler_a_request_is_no_command_here() {
-    let gate = Gate::builder(Config::default()).authenticate(Anonymous::new(Grants::default()));
+    let grants = Grants { subscribe: vec![Pattern::new("**").unwrap()], ..Grants::default() };
+    let gate = Gate::builder(Config::default()).authenticate(Anonymous::new(grants));
     let rig = Rig::start(gate.build().await.unwrap()).await;
     let mut peer = Peer::open(rig.address).await;
     peer.send(rig::handshake("/ws", "Sec-WebSocket-Protocol: tidegate.v1.json\r\n").as_bytes()).await;
