@@ -187,7 +187,8 @@ fn the_kubernetes_file_fits_its_configuration() {
     assert!(good, "{said}");
 
     let one = |key: &str| {
-        let found: Vec<&str> = file.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key)).map(str::trim).collect();
+        let found: Vec<&str> =
+            file.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key)).map(str::trim).collect();
         assert_eq!(found.len(), 1, "{key} {found:?}");
         found[0]
     };
@@ -201,7 +202,8 @@ fn the_kubernetes_file_fits_its_configuration() {
         assert!(toml.contains(&format!("listen = \"0.0.0.0:{port}\"")), "{listener}");
         assert!(file.contains(&format!("{{ name: {listener}, containerPort: {port} }}")), "{listener}");
     }
-    let secret = file.split_once("name: TIDEGATE_API_KEY\n").is_some_and(|(_, rest)| rest.trim_start().starts_with("valueFrom: { secretKeyRef:"));
+    let secret =
+        file.split_once("name: TIDEGATE_API_KEY\n").is_some_and(|(_, rest)| rest.trim_start().starts_with("valueFrom: { secretKeyRef:"));
     assert!(secret && toml.contains("keys = [\"env:TIDEGATE_API_KEY\"]"), "the key that is given is the key that is asked for");
     let deadline = toml.lines().find_map(|line| line.strip_prefix("deadline = \"")?.strip_suffix("s\"")).expect("a deadline in seconds");
     let [grace, deadline] = [one("terminationGracePeriodSeconds:"), deadline].map(|seconds| seconds.parse::<u32>().expect("seconds"));
