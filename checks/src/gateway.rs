@@ -249,7 +249,11 @@ impl Drop for Program {
     }
 }
 
-fn binary(name: &str) -> PathBuf {
+/// A program of the release build.
+///
+/// # Panics
+/// When it was not built.
+pub fn binary(name: &str) -> PathBuf {
     let path = target_folder().join("release").join(name);
     assert!(path.exists(), "{} is not there: ./test release", path.display());
     path

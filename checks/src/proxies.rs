@@ -14,8 +14,17 @@ pub struct Proxy {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
+
+impl Proxy {
+    /// What nginx has written about requests.
+    pub fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join(ACCESS_LOG)).unwrap_or_default()
+    }
+}
+
+const ACCESS_LOG: &str = "access.log";
 
 /// nginx by `deploy/nginx/tidegate.conf`, with `idle` as its limit for silence.
 ///
@@ -30,8 +39,11 @@ pub fn nginx(gateway: SocketAddr, idle: &str) -> Proxy {
         |address| format!("listen {address};"),
         |folder, snippet| {
             let path = folder.path().display().to_string();
+            let log = "/var/log/nginx/access.log ";
+            assert!(snippet.contains(log), "the snippet has no `{log}`");
+            let snippet = snippet.replace(log, &format!("{path}/{ACCESS_LOG} "));
             let main = format!(
-                "daemon off;\nerror_log {path}/error.log;\npid {path}/nginx.pid;\nevents {{ worker_connections 2048; }}\nhttp {{\naccess_log off;\n\
+                "daemon off;\nerror_log {path}/error.log;\npid {path}/nginx.pid;\nevents {{ worker_connections 2048; }}\nhttp {{\n\
              client_body_temp_path {path}/b;\nproxy_temp_path {path}/p;\nfastcgi_temp_path {path}/f;\nuwsgi_temp_path {path}/u;\nscgi_temp_path {path}/s;\n{snippet}\n}}\n"
             );
             fs::write(folder.path().join("nginx.conf"), main).expect("nginx.conf");
@@ -42,16 +54,20 @@ pub fn nginx(gateway: SocketAddr, idle: &str) -> Proxy {
     )
 }
 
-/// HAProxy by `deploy/haproxy/tidegate.cfg`, with `idle` as its limit for silence.
+/// HAProxy by `deploy/haproxy/tidegate.cfg`, with `idle` as its limit for silence. It asks the gateway's internal listener whether it is
+/// ready.
 ///
 /// # Panics
 /// When the snippet lacks what is replaced, or HAProxy does not come up.
-pub fn haproxy(gateway: SocketAddr, idle: &str) -> Proxy {
+pub fn haproxy(gateway: SocketAddr, internal: SocketAddr, idle: &str) -> Proxy {
     let snippet = snippet(
         "haproxy/tidegate.cfg",
-        &[("server node1 127.0.0.1:8000 ", &format!("server node1 {gateway} ")), ("timeout tunnel 60s", &format!("timeout tunnel {idle}"))],
+        &[
+            ("server node1 127.0.0.1:8000 ", &format!("server node1 {gateway} ")),
+            ("check port 8001 ", &format!("check port {} ", internal.port())),
+            ("timeout tunnel 60s", &format!("timeout tunnel {idle}")),
+        ],
     );
-    let snippet = without_checks(&snippet);
     start(
         &snippet,
         "bind :80",
@@ -64,15 +80,6 @@ pub fn haproxy(gateway: SocketAddr, idle: &str) -> Proxy {
             command
         },
     )
-}
-
-/// The health check asks the internal listener's fixed port, which is another one in tests.
-fn without_checks(snippet: &str) -> String {
-    snippet
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("option httpchk"))
-        .map(|line| line.replace(" check port 8001", "") + "\n")
-        .collect()
 }
 
 fn snippet(file: &str, replacements: &[(&str, &str)]) -> String {
@@ -99,7 +106,7 @@ fn start(snippet: &str, listen: &str, listening: impl Fn(SocketAddr) -> String, 
         .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let up = wait_until(Duration::from_secs(10), || TcpStream::connect(address).is_ok());
     assert!(up.is_some(), "{command:?}: {}", fs::read_to_string(folder.path().join("log.txt")).unwrap_or_default());
-    Proxy { child, address, _folder: folder }
+    Proxy { child, address, folder }
 }
 
 impl Drop for Proxy {

@@ -9,7 +9,7 @@ use checks::chaos::{Chaos, Unkindness};
 use checks::gateway::Setup;
 use checks::subscriber::Witness;
 use checks::verdict::{judge, summary};
-use checks::{Gateway, has, measured, namespace, proxies, skip, wait_until};
+use checks::{Gateway, has, http, measured, namespace, proxies, skip, wait_until};
 
 const CUT_OFF: usize = 200;
 const HEALTHY: usize = 50;
@@ -110,7 +110,7 @@ fn started(gateway: &Gateway, idle: &str) -> Vec<(proxies::Proxy, &'static str)>
         match name {
             _ if !has(name) => skip("idle behind a proxy", &format!("{name} is not installed")),
             "nginx" => running.push((proxies::nginx(gateway.public, idle), name)),
-            _ => running.push((proxies::haproxy(gateway.public, idle), name)),
+            _ => running.push((proxies::haproxy(gateway.public, gateway.internal, idle), name)),
         }
     }
     running
@@ -118,6 +118,41 @@ fn started(gateway: &Gateway, idle: &str) -> Vec<(proxies::Proxy, &'static str)>
 
 fn through(gateway: &Gateway, address: SocketAddr) -> Target {
     Target { address, sources: 0, ..gateway.target("event:a") }
+}
+
+/// New clients go to a gateway as long as its health check says so; those that it has stay until it moves them itself.
+#[test]
+fn haproxy_sends_nobody_to_a_gateway_that_drains() {
+    if !has("haproxy") {
+        return skip("HAProxy's health check", "haproxy is not installed");
+    }
+    let gateway = Gateway::setup().set("drain.announce", "60s").set("drain.deadline", "120s").start();
+    let proxy = proxies::haproxy(gateway.public, gateway.internal, "60s");
+    let status = || http::call(proxy.address, "GET", "/ws", "").map(|(status, _)| status).ok();
+    let mut there = subscribed(&through(&gateway, proxy.address), 5, &mut ()).expect("subscribers");
+    rest(&mut there, Duration::from_secs(4), &mut ()).expect("turns"); // two checks that failed would have shown by then
+    assert_eq!(status(), Some(426), "the gateway itself answers: this is no upgrade");
+
+    gateway.signal("TERM");
+    let noticed = wait_until(Duration::from_secs(10), || status() == Some(503));
+    measured("health check", &format!("HAProxy sends nobody to a draining gateway after {noticed:?}"));
+    assert!(noticed.is_some_and(|after| after < Duration::from_secs(5)), "as long as a gateway announces its drain by default");
+    assert_eq!(http::call(gateway.public, "GET", "/ws", "").map(|(status, _)| status).ok(), Some(426), "it does accept still");
+    rest(&mut there, Duration::from_secs(1), &mut ()).expect("turns");
+    assert_eq!(there.ready(), 5, "those that were there stay: {:?}", there.ends());
+}
+
+#[test]
+fn nginx_keeps_tickets_out_of_its_log() {
+    if !has("nginx") {
+        return skip("nginx's log", "nginx is not installed");
+    }
+    let gateway = Gateway::setup().start();
+    let proxy = proxies::nginx(gateway.public, "60s");
+    let (status, _) = http::call(proxy.address, "GET", "/ws?ticket=canary-ticket", "").expect("an answer");
+    assert_eq!(status, 426, "the gateway itself answers: this is no upgrade");
+    assert!(wait_until(Duration::from_secs(5), || proxy.access_log().contains("\"GET /ws\" 426")).is_some(), "{}", proxy.access_log());
+    assert!(!proxy.access_log().contains("canary"), "{}", proxy.access_log());
 }
 
 #[test]

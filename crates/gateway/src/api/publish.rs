@@ -20,10 +20,8 @@ use super::{Api, stream};
 
 /// A broker that has not answered a publish by then is gone: the caller gets a 503 within 2 s.
 pub(super) const BROKER_WITHIN: Duration = Duration::from_millis(1800);
-/// Bytes of a message's id: by far more than a ULID or a UUID.
-const MAX_ID: usize = 128;
-/// Bytes of a key, as many as of a channel's name.
-const MAX_KEY: usize = 255;
+/// Bytes of a message's id and of a key, as in the wire protocol: what is published here and there is deduplicated together.
+const NAME_BYTES: usize = 255;
 
 /// A message that is to be published, as the API takes it.
 #[derive(Deserialize)]
@@ -100,12 +98,10 @@ pub(super) fn parse(text: &[u8], before: Option<&ChannelName>) -> Result<Publish
         (Some(_), true) => return Err(Refusal::field("deleted", "comes in place of data, not with it")),
         (None, false) => return Err(Refusal::field("data", "is missing")),
     };
-    let fits = |text: &Option<Box<str>>, most: usize| text.as_ref().is_none_or(|text| (1..=most).contains(&text.len()));
-    if !fits(&wish.message_id, MAX_ID) {
-        return Err(Refusal::field("message_id", format!("has to be 1 to {MAX_ID} bytes")));
-    }
-    if !fits(&wish.key, MAX_KEY) {
-        return Err(Refusal::field("key", format!("has to be 1 to {MAX_KEY} bytes")));
+    for (field, text) in [("message_id", &wish.message_id), ("key", &wish.key)] {
+        if text.as_ref().is_some_and(|text| !(1..=NAME_BYTES).contains(&text.len())) {
+            return Err(Refusal::field(field, format!("has to be 1 to {NAME_BYTES} bytes")));
+        }
     }
     Ok(Publish { channel, message_id: wish.message_id, key: wish.key, body })
 }
@@ -163,6 +159,10 @@ mod tests {
             parse(br#"{"channel":"a","data": {"x" : 1.0} }"#, None).unwrap().body,
             Body::Data(Bytes::from_static(br#"{"x" : 1.0}"#))
         );
+        for field in ["message_id", "key"] {
+            let named = |bytes: usize| parse(format!(r#"{{"channel":"a","data":1,"{field}":"{}"}}"#, "n".repeat(bytes)).as_bytes(), None);
+            assert!(named(255).is_ok() && named(256).is_err(), "{field}: as long as in the wire protocol");
+        }
         assert_eq!(parse(br#"{"channel":"a","data":null}"#, None).unwrap().body, Body::Data(Bytes::from_static(b"null")));
     }
 }

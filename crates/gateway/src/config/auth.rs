@@ -14,7 +14,7 @@ section! {
         session: Duration = "24h",
         /// A node that can't confirm revocations for so long closes its sessions. An embedded broker always can.
         lease: Duration = "30s",
-        /// What sessions without a name may do. Without it, nobody comes in without a credential.
+        /// Grants of sessions without a name. Without it, every client needs a credential.
         anonymous: Option<Anonymous> = "",
         /// Single-use tickets.
         ticket: NotYet = "",

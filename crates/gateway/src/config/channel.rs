@@ -19,7 +19,7 @@ section! {
         overflow: Option<Behind> = "",
         /// How much is kept.
         retention: Kept = "",
-        /// Who may ask for what was published before they came: `subscribers`, or `granted` (only with a `history` grant).
+        /// Sessions that may ask for older messages: all `subscribers`, or those with a `history` grant (`granted`).
         history: Access = "subscribers",
         /// How long a message may wait for others that then share its write, at most 1s. It saves most of the cost of many small
         /// messages to many subscribers, for that much latency. `0s`: each goes out at once.

@@ -22,7 +22,7 @@ section! {
         window: Duration = "20s",
         /// How long a client may stay after it was asked.
         grace: Duration = "10s",
-        /// From the signal: who is still there then is cut, and the exit status is 3.
+        /// From the signal: connections that are still there then are cut, and the exit status is 3.
         deadline: Duration = "60s",
     }
 }

@@ -17,8 +17,8 @@ Durations are written as `500ms`, `25s`, `1h 30m`; sizes as `512KiB`, `64MiB`; s
 Paths are relative to the directory that the gateway is started in. A key that does not exist is an error.
 
 At SIGHUP or when the file changes, it is read again. Origins, trusted proxies, keys, limits, heartbeat, outbox, drain, channel rules,
-anonymous grants, certificates and the log level take effect (for connections opened from then on); what can't is told and stays as it
-was. A file with an error changes nothing.
+anonymous grants, certificates and the log level take effect (for connections opened from then on); the others stay as they were,
+and the log names them. A file with an error changes nothing.
 ";
 
 /// The reference as Markdown.

@@ -199,7 +199,8 @@ impl Task {
                 let identity = self.port.identity().unwrap_or_default();
                 handler.handle(Request { connection: self.port.id(), identity, method, data }).await
             }
-            None => Err((ErrorCode::Unavailable, "nothing here answers requests".into())),
+            // Not `unavailable`, which invites a repetition: there will be no handler then either.
+            None => Err((ErrorCode::UnknownType, "nothing here answers requests".into())),
         };
         let charged = response.map(|data| self.hub.budget.charge(data, MESSAGE_BYTES));
         self.answer(Input::Responded(id, charged));

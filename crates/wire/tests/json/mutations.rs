@@ -1,8 +1,9 @@
 //! Frames with bytes changed, lost, doubled and moved: whatever comes, there is an answer and never a panic.
 
 use proptest::prelude::*;
-use tidegate_core::message::ClientMessage;
-use tidegate_wire::json::{self, FromServer};
+
+#[path = "../../../../fuzz/targets/wire.rs"]
+mod targets;
 
 const SEEDS: &[&str] = &[
     r#"{"type":"subscribe","id":2,"channel":"orders:42","since":{"epoch":"xk3","offset":1841}}"#,
@@ -51,31 +52,6 @@ fn changed(seed: &str, changes: &[(usize, Change)]) -> Vec<u8> {
     frame
 }
 
-/// What is understood can be said again and is then understood alike.
-fn check(frame: &[u8]) {
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(frame).is_ok();
-    if let Ok(messages) = json::decode(frame) {
-        assert!(is_json, "{}", String::from_utf8_lossy(frame));
-        for message in &messages {
-            let mut out = Vec::new();
-            match json::encode_client(message, &mut out) {
-                Ok(()) => assert_eq!(json::decode(&out).as_deref(), Ok(std::slice::from_ref(message))),
-                Err(_) => assert!(matches!(message, ClientMessage::Invalid { .. })),
-            }
-        }
-    }
-    if let Ok(messages) = json::decode_server(frame) {
-        assert!(is_json, "{}", String::from_utf8_lossy(frame));
-        for message in messages.into_iter().flatten() {
-            if let FromServer::Publication(publication) = message {
-                let encoded = json::encode_publication(&publication);
-                let again = json::decode_server(&encoded).expect("our own frame").remove(0).expect("our own message");
-                assert!(matches!(again, FromServer::Publication(again) if again == publication));
-            }
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -84,11 +60,11 @@ proptest! {
         seed in proptest::sample::select(SEEDS),
         changes in proptest::collection::vec((any::<usize>(), change()), 1..6),
     ) {
-        check(&changed(seed, &changes));
+        targets::json(&changed(seed, &changes));
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(frame in proptest::collection::vec(any::<u8>(), 0..64)) {
-        check(&frame);
+        targets::json(&frame);
     }
 }
