@@ -67,6 +67,9 @@ impl Measure {
             ("beside", "it takes two channels, and everybody else has one here"),
             ("channels", "everybody else has one channel here"),
         ];
+        if self.is("inbound") && peer.name == "nchan" {
+            return Some("it answers clients only where they may publish, which they may not here");
+        }
         let reason = REASONS.iter().find(|(name, _)| self.is(name)).map(|(_, reason)| *reason);
         reason.filter(|_| peer.name != "tidegate" && peer.name != "floor")
     }

@@ -27,9 +27,11 @@ usage: cargo xtask bench [PEER…] [--only MEASURE…] [--runs N] [--quick] [--f
        cargo xtask bench list                peers and measures
 
 Without a peer: the floor and Tidegate, USUAL, or QUICK with `--quick`, which leaves out what needs ten thousand connections. `all` is
-everybody, ALL. The floor, Tidegate and uWebSockets run most measures three times, the others once; `--runs` says otherwise. It goes measure by measure, and in rounds over the peers. Figures are kept in target/bench, one file for
-each peer and measure; runs add to them. `--fresh` throws away first what it will measure; `--missing` runs only what isn't there yet, so
-that a run that was cut goes on where it was. What fails is noted, and the rest goes on. Every figure is per CPU-second of the server, on core 0; the load runs on core 1: leave the machine alone meanwhile.
+everybody, ALL. The floor, Tidegate and uWebSockets run most measures three times, the others once; `--runs` says otherwise. It goes
+measure by measure, and in rounds over the peers. Figures are kept in target/bench, one file for each peer and measure; runs add to
+them. `--fresh` throws away first what it will measure; `--missing` runs only what isn't there yet, so that a run that was cut goes on
+where it was. What fails is noted, and the rest goes on. Every figure is per CPU-second of the server, on core 0; the load runs on
+core 1: leave the machine alone meanwhile.
   cargo xtask bench --quick
   cargo xtask bench install && cargo xtask bench all --fresh && cargo xtask bench report
   cargo xtask bench all --missing

@@ -191,6 +191,6 @@ mod tests {
         let find = |id| MEASURES.iter().find(|measure| measure.id == id).unwrap();
         let why = left_out(find("replay"));
         assert!(why.starts_with("\nNot measured: uWebSockets (C++), ws (Node), ") && why.lines().count() == 2, "{why}");
-        assert_eq!(left_out(find("inbound")), "");
+        assert_eq!(left_out(find("idle")), "");
     }
 }
