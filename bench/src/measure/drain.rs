@@ -132,6 +132,8 @@ mod tests {
         assert!(busiest_second(&even) < 1.05, "{}", busiest_second(&even));
         let clump: Vec<f64> = (0..1000).map(|n| if n < 500 { 0.5 } else { 20.0 }).collect();
         assert!(busiest_second(&clump) > 9.0);
-        assert_eq!([&even, &clump].map(|all| in_busiest_second(all)), [50, 500]);
+        // One more or less by the rounding of a time.
+        assert!((50..=51).contains(&in_busiest_second(&even)));
+        assert_eq!(in_busiest_second(&clump), 500);
     }
 }
