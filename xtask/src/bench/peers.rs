@@ -284,8 +284,8 @@ fn write(place: Place<'_>, name: &str, text: &str) -> Result<String, String> {
     Ok(path.display().to_string())
 }
 
-/// The release binary with the defaults of production but for what the load client would run into, which is all one address and one user:
-/// the limits per address, per user, and of what a client may say; and it logs warnings only.
+/// The release binary with the defaults of production but for the limits per address, per user and of what a client may say, since the load is
+/// thousands of connections without a user from a hundred addresses; and it logs warnings only.
 fn tidegate(place: Place<'_>) -> Result<Vec<String>, String> {
     let tls = |own: &Certificate| format!("tls = {{ cert = \"file:{}\", key = \"file:{}\" }}", own.chain, own.key);
     let config = format!(
