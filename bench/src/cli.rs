@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// Append the figures as a line of JSON to this file.
     #[arg(long, global = true)]
     pub(crate) json: Option<PathBuf>,
+    /// Further text in that line, `NAME=VALUE`.
+    #[arg(long, global = true, value_parser = named)]
+    pub(crate) note: Vec<(String, String)>,
     #[command(subcommand)]
     pub(crate) measure: Measure,
 }
@@ -58,6 +61,12 @@ pub(crate) struct Server {
     /// Bytes in the first message that say that commands may be sent; empty: at once.
     #[arg(long, global = true)]
     welcome: Option<String>,
+    /// The message with which a client introduces itself before it subscribes; empty: none is needed.
+    #[arg(long, global = true)]
+    connect: Option<String>,
+    /// Bytes in what answers it.
+    #[arg(long, global = true)]
+    connected: Option<String>,
     /// The message that subscribes, with `{channel}` and `{n}`; empty: none is needed.
     #[arg(long, global = true)]
     subscribe: Option<String>,
@@ -145,7 +154,8 @@ pub(crate) enum Measure {
         subscribers: usize,
         #[arg(long, default_value_t = 1000)]
         stalled: usize,
-        #[arg(long, default_value_t = 1024)]
+        /// Padding bytes; 1001 make the message's data 1,024 bytes.
+        #[arg(long, default_value_t = 1001)]
         pad: usize,
         #[arg(long, default_value_t = 20.0)]
         rate: f64,
@@ -171,7 +181,7 @@ pub(crate) enum Measure {
     },
     /// Bytes that hide in the kernel from a server whose reader stopped.
     Kernel {
-        #[arg(long, default_value_t = 1024)]
+        #[arg(long, default_value_t = 1001)]
         pad: usize,
         #[arg(long, default_value_t = 1000.0)]
         rate: f64,
@@ -265,7 +275,16 @@ pub(crate) enum Measure {
         /// Longest time to wait for its end.
         #[arg(long, default_value_t = 90.0)]
         seconds: f64,
+        /// The process that gets the signal and has to end, if it is another than the one that is measured.
+        #[arg(long)]
+        signalled: Option<u32>,
     },
+}
+
+/// `NAME=VALUE` apart.
+fn named(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 impl Measure {
@@ -294,6 +313,8 @@ impl Server {
             }
         };
         replace(&mut target.welcome, &self.welcome);
+        replace(&mut target.connect, &self.connect);
+        replace(&mut target.connected, &self.connected);
         replace(&mut target.subscribe, &self.subscribe);
         replace(&mut target.ready, &self.ready);
         replace(&mut target.publish_body, &self.publish_body);

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let polls = !arguments.server.sleeps && arguments.measure.has_a_core();
     let target = arguments.server.target().map(|target| Target { polls, ..target });
     let result = target.and_then(|target| measure(&target, &arguments.server, arguments.measure));
-    let shown = result.and_then(|report| report.map_or(Ok(()), |report| show(&report, arguments.json)));
+    let shown = result.and_then(|report| report.map_or(Ok(()), |report| show(&noted(report, &arguments.note), arguments.json)));
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -71,11 +71,16 @@ fn measure(target: &Target, server: &Server, measure: Measure) -> io::Result<Opt
             beside::run(target, process, what)?
         }
         Measure::Crowd { connections } => return crowd::serve(target, connections).map(|()| None),
-        Measure::Drain { connections, unresponsive, seconds: time } => {
+        Measure::Drain { connections, unresponsive, seconds: time, signalled } => {
+            let process = signalled.map_or(process, Process::new);
             drain::report(connections, &drain::run(target, process, connections, unresponsive, seconds(time))?)
         }
     };
     Ok(Some(report))
+}
+
+fn noted(report: Report, notes: &[(String, String)]) -> Report {
+    notes.iter().fold(report, |report, (name, value)| report.aside(name, value))
 }
 
 fn show(report: &Report, json: Option<PathBuf>) -> io::Result<()> {

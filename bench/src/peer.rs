@@ -20,6 +20,8 @@ pub enum State {
     Upgrading,
     /// Waits for the server's first message.
     Welcoming,
+    /// Waits to be let in.
+    Introducing,
     /// Waits until the subscription is there.
     Subscribing,
     /// Receives.
@@ -190,7 +192,7 @@ impl Peer {
             }
             self.state = State::Welcoming;
             if target.welcome.is_empty() {
-                self.subscribe(target, n);
+                self.introduce(target, n);
             }
         }
         while let Some((frame, length)) = frames::parse(&bytes[used..]) {
@@ -213,10 +215,12 @@ impl Peer {
                 self.flush();
             }
             _ => {
-                if self.state == State::Welcoming && memmem::find(frame.payload, target.welcome.as_bytes()).is_some() {
-                    self.subscribe(target, n);
-                } else if self.state == State::Subscribing && memmem::find(frame.payload, target.ready.as_bytes()).is_some() {
-                    self.become_ready();
+                let says = |what: &str| memmem::find(frame.payload, what.as_bytes()).is_some();
+                match self.state {
+                    State::Welcoming if says(&target.welcome) => self.introduce(target, n),
+                    State::Introducing if says(&target.connected) => self.subscribe(target, n),
+                    State::Subscribing if says(&target.ready) => self.become_ready(),
+                    _ => {}
                 }
                 let (asked, answer) = &target.heartbeat;
                 if !asked.is_empty() && frame.payload.ends_with(asked.as_bytes()) {
@@ -225,6 +229,14 @@ impl Peer {
                 on_message(frame.payload);
             }
         }
+    }
+
+    fn introduce(&mut self, target: &Target, n: usize) {
+        if target.connect.is_empty() {
+            return self.subscribe(target, n);
+        }
+        self.state = State::Introducing;
+        self.send_text(&target.connect);
     }
 
     fn subscribe(&mut self, target: &Target, n: usize) {

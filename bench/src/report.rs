@@ -7,12 +7,14 @@ use serde_json::{Map, Value, json};
 pub struct Report {
     measure: String,
     figures: Vec<(String, Value)>,
+    /// Texts for programs alone.
+    asides: Vec<(String, Value)>,
 }
 
 impl Report {
     /// An empty report of the measure `measure`.
     pub fn new(measure: impl Into<String>) -> Self {
-        Self { measure: measure.into(), figures: Vec::new() }
+        Self { measure: measure.into(), figures: Vec::new(), asides: Vec::new() }
     }
 
     /// Adds a number; what is none (`NAN`) is shown as `-`, and is null in JSON.
@@ -30,11 +32,18 @@ impl Report {
         self
     }
 
+    /// Adds text that is in JSON only.
+    #[must_use]
+    pub fn aside(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.asides.push((name.to_owned(), Value::String(value.into())));
+        self
+    }
+
     /// One line of JSON.
     pub fn json(&self) -> String {
         let mut object = Map::new();
         object.insert("measure".to_owned(), Value::String(self.measure.clone()));
-        object.extend(self.figures.iter().cloned());
+        object.extend(self.figures.iter().chain(&self.asides).cloned());
         Value::Object(object).to_string()
     }
 
@@ -75,9 +84,13 @@ mod tests {
 
     #[test]
     fn a_line_and_its_json() {
-        let report = Report::new("fanout").number("per_cpu_second", 1_234_567.8).number("p99_ms", 1.23456).text("mode", "paced");
+        let report = Report::new("fanout")
+            .number("per_cpu_second", 1_234_567.8)
+            .number("p99_ms", 1.23456)
+            .text("mode", "paced")
+            .aside("date", "today");
         let read: Value = serde_json::from_str(&report.json()).unwrap();
-        assert_eq!(read, json!({"measure": "fanout", "per_cpu_second": 1_234_568.0, "p99_ms": 1.235, "mode": "paced"}));
+        assert_eq!(read, json!({"measure": "fanout", "per_cpu_second": 1_234_568.0, "p99_ms": 1.235, "mode": "paced", "date": "today"}));
         assert_eq!(report.line(), "fanout                       per_cpu_second 1,234,568   p99_ms 1.235   mode paced");
     }
 }

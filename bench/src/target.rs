@@ -39,6 +39,9 @@ impl Publishing {
     }
 }
 
+/// What times in messages count from, in microseconds: they have ten digits for two hours and a half, so that messages are equally long.
+pub const TIME_BASE: u64 = 1_000_000_000;
+
 /// A server under load. Templates replace `{channel}`, `{n}` (the subscriber's number), `{t}` (time) and `{pad}`.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -52,6 +55,10 @@ pub struct Target {
     pub headers: String,
     /// Bytes in the first message that say that commands may be sent; empty: at once after the upgrade.
     pub welcome: String,
+    /// The message with which a client introduces itself before anything else; empty: it needs none.
+    pub connect: String,
+    /// Bytes in the message that says that it is let in.
+    pub connected: String,
     /// The message that subscribes; empty: the upgrade subscribes.
     pub subscribe: String,
     /// Bytes in the message that says that the subscription is there; empty: at once after `subscribe`.
@@ -91,6 +98,8 @@ impl Target {
             path: "/ws".to_owned(),
             headers: String::new(),
             welcome: r#""type":"welcome""#.to_owned(),
+            connect: String::new(),
+            connected: String::new(),
             subscribe: r#"{"type":"subscribe","id":1,"channel":"{channel}"}"#.to_owned(),
             ready: r#""type":"live""#.to_owned(),
             heartbeat: (r#"{"type":"ping"}"#.to_owned(), r#"{"type":"pong"}"#.to_owned()),
@@ -153,7 +162,7 @@ impl Target {
     }
 
     fn body(&self, n: usize, t: u64, pad: usize) -> String {
-        self.fill(&self.publish_body, n).replace("{t}", &t.to_string()).replace("{pad}", &"x".repeat(pad))
+        self.fill(&self.publish_body, n).replace("{t}", &(TIME_BASE + t).to_string()).replace("{pad}", &"x".repeat(pad))
     }
 
     fn post(&self, path: &str, headers: &str, body: &str) -> String {
@@ -167,6 +176,8 @@ impl Target {
             ("--url", &format!("ws://{}{}", self.address, self.path)),
             ("--channel", &self.channel),
             ("--welcome", &self.welcome),
+            ("--connect", &self.connect),
+            ("--connected", &self.connected),
             ("--subscribe", &self.subscribe),
             ("--ready", &self.ready),
             ("--heartbeat", &self.heartbeat.0),
@@ -220,14 +231,25 @@ mod tests {
         target.subscribe = "S {channel} {n}".to_owned();
         assert_eq!(target.subscription(7), "S bench:1 7");
         let request = target.publication(5, 3);
-        assert!(request.ends_with("\r\n\r\n{\"channel\":\"bench:1\",\"data\":{\"t\":5,\"p\":\"xxx\"}}"), "{request}");
-        assert!(request.contains("Content-Length: 46\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n{\"channel\":\"bench:1\",\"data\":{\"t\":1000000005,\"p\":\"xxx\"}}"), "{request}");
+        assert!(request.contains("Content-Length: 55\r\n"), "{request}");
         assert_ne!(target.source(0), target.source(1));
         target.channels = 2;
         assert_eq!(target.subscription(7), "S bench:1:1 7");
-        let lines = "\r\n\r\n{\"channel\":\"bench:1:0\",\"data\":{\"t\":5,\"p\":\"x\"}}\n{\"channel\":\"bench:1:1\",\"data\":{\"t\":5,\"p\":\"x\"}}\n";
-        assert!(target.round(5, 1).ends_with(lines), "{}", target.round(5, 1));
+        let line = |n: u8| format!("{{\"channel\":\"bench:1:{n}\",\"data\":{{\"t\":1000000005,\"p\":\"x\"}}}}\n");
+        let lines = format!("\r\n\r\n{}{}", line(0), line(1));
+        assert!(target.round(5, 1).ends_with(&lines), "{}", target.round(5, 1));
     }
+
+    #[test]
+    fn the_data_of_a_message_has_the_bytes_that_it_is_said_to_have() {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let target = Target { publish_body: r#"{"t":{t},"p":"{pad}"}"#.to_owned(), ..Target::tidegate(nowhere, nowhere, "topic") };
+        for t in [0, 9_999_999, 7_200_000_000] {
+            assert_eq!((target.body(0, t, 105).len(), target.body(0, t, 1001).len()), (128, 1024));
+        }
+    }
+
     #[test]
     fn the_url_of_the_api_says_how_is_published() {
         let (publishing, address, path) = Publishing::parse_url("pusher://key:secret@127.0.0.1:9000/apps/a/events").unwrap();

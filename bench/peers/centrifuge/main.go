@@ -28,6 +28,10 @@ func main() {
 		client.OnSubscribe(func(_ centrifuge.SubscribeEvent, answer centrifuge.SubscribeCallback) {
 			answer(centrifuge.SubscribeReply{}, nil)
 		})
+		// A call without a purpose: what a client asks that only wants an answer.
+		client.OnRPC(func(_ centrifuge.RPCEvent, answer centrifuge.RPCCallback) {
+			answer(centrifuge.RPCReply{}, nil)
+		})
 	})
 	if err := node.Run(); err != nil {
 		panic(err)

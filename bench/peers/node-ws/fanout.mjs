@@ -1,5 +1,5 @@
-// A plain fan-out server on Node's `ws`: one ping timer for all, slow clients are closed beyond 1 MiB, POST /publish sends to all.
-// `node fanout.mjs PORT [CERTIFICATE KEY]`; with the latter it speaks TLS.
+// A plain fan-out server on Node's `ws`: one ping timer for all, slow clients are closed beyond 1 MiB, POST /publish sends to all who
+// subscribed, which any message but "ping?" does. `node fanout.mjs PORT [CERTIFICATE KEY]`; with the latter it speaks TLS.
 
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -32,7 +32,8 @@ const sockets = new WebSocketServer({ server, path: '/ws', perMessageDeflate: fa
 sockets.on('connection', (socket) => {
   socket.isAlive = true
   socket.on('pong', () => (socket.isAlive = true))
-  socket.on('message', () => {
+  socket.on('message', (said) => {
+    if (said.toString() === 'ping?') return socket.send('pong!')
     subscribers.add(socket)
     socket.send('live')
   })

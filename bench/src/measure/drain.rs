@@ -72,17 +72,22 @@ pub fn report(connections: usize, drained: &Drained) -> Report {
     Report::new(format!("drain {connections}"))
         .number("first_s", first)
         .number("last_healthy_s", last)
+        .number("busiest_second_percent", in_busiest_second(&seconds) as f64 / seconds.len().max(1) as f64 * 100.0)
         .number("busiest_second_vs_mean", busiest_second(&seconds))
         .number("process_gone_s", drained.gone_s.unwrap_or(f64::NAN))
         .text("healthy", format!("{:?}", drained.healthy))
         .text("unresponsive", format!("{:?}", drained.unresponsive))
 }
 
+/// The most that ended within any second.
+fn in_busiest_second(sorted: &[f64]) -> usize {
+    (0..sorted.len()).map(|from| sorted[from..].partition_point(|at| *at < sorted[from] + 1.0)).max().unwrap_or(0)
+}
+
 /// The most that ended within any second, as a multiple of the mean rate from the first to the last.
 pub fn busiest_second(sorted: &[f64]) -> f64 {
     let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else { return 0.0 };
-    let most = (0..sorted.len()).map(|from| sorted[from..].partition_point(|at| *at < sorted[from] + 1.0)).max().unwrap_or(0);
-    most as f64 * (last - first).max(1.0) / sorted.len() as f64
+    in_busiest_second(sorted) as f64 * (last - first).max(1.0) / sorted.len() as f64
 }
 
 struct Watch {
@@ -119,7 +124,7 @@ impl Sink for Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::busiest_second;
+    use super::{busiest_second, in_busiest_second};
 
     #[test]
     fn an_even_drain_is_near_one_and_a_clump_is_not() {
@@ -127,5 +132,8 @@ mod tests {
         assert!(busiest_second(&even) < 1.05, "{}", busiest_second(&even));
         let clump: Vec<f64> = (0..1000).map(|n| if n < 500 { 0.5 } else { 20.0 }).collect();
         assert!(busiest_second(&clump) > 9.0);
+        // One more or less by the rounding of a time.
+        assert!((50..=51).contains(&in_busiest_second(&even)));
+        assert_eq!(in_busiest_second(&clump), 500);
     }
 }

@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::swarm::Swarm;
 use crate::target::Target;
 
-/// Keeps `concurrent` connections on their way through connect, welcome and close for `time`.
+/// Keeps `concurrent` connections on their way through connect, welcome, introduction and close for `time`.
 ///
 /// # Errors
 /// When the server is gone.
@@ -44,6 +44,7 @@ pub fn run(target: &Target, process: Process, concurrent: usize, time: Duration)
     Ok(Report::new("handshake and close")
         .number("per_cpu_second", done as f64 / cpu)
         .number("per_second", done as f64 / elapsed)
+        .number("server_busy_percent", cpu / elapsed * 100.0)
         .number("otherwise_ended", (swarm.ended() - done) as f64)
         .text("ends", format!("{:?}", swarm.ends())))
 }

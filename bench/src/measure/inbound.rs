@@ -49,5 +49,6 @@ pub fn run(target: &Target, process: Process, connections: usize, in_flight: usi
     let (elapsed, cpu) = (started.elapsed().as_secs_f64(), process.cpu_seconds()? - cpu);
     Ok(Report::new(format!("inbound, {connections} x {in_flight} in flight"))
         .number("per_cpu_second", sink.count as f64 / cpu)
-        .number("per_second", sink.count as f64 / elapsed))
+        .number("per_second", sink.count as f64 / elapsed)
+        .number("server_busy_percent", cpu / elapsed * 100.0))
 }

@@ -9,7 +9,7 @@ use super::micros;
 use crate::http::Answer;
 use crate::latency::Histogram;
 use crate::swarm::{Sink, Swarm};
-use crate::target::{Publishing, Target};
+use crate::target::{Publishing, TIME_BASE, Target};
 
 /// When the next message is published.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,7 +106,7 @@ impl Sink for Deliveries {
             if self.count.is_multiple_of(self.sample) && peer >= self.healthy_from {
                 let digits = payload[at + self.finder.needle().len()..].iter().take_while(|byte| byte.is_ascii_digit());
                 let sent = digits.fold(0_u64, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
-                self.latency.record(micros(self.started).saturating_sub(sent));
+                self.latency.record((micros(self.started) + TIME_BASE).saturating_sub(sent));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: servers side by side, each on one core with the load on the other, and the machine's floor in the same run.
 
 mod measures;
+mod origin;
 mod peers;
 mod plan;
 mod plot;
@@ -8,14 +9,16 @@ mod results;
 mod run;
 mod scale;
 mod server;
+mod set;
 mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use measures::{MEASURES, Measure};
+use measures::Measure;
 use peers::{PEERS, Peer};
+use set::MEASURES;
 
 const HELP: &str = "\
 usage: cargo xtask bench [PEER…] [--only MEASURE…] [--runs N] [--quick] [--fresh | --missing]
@@ -23,11 +26,12 @@ usage: cargo xtask bench [PEER…] [--only MEASURE…] [--runs N] [--quick] [--f
        cargo xtask bench report              makes docs/benchmarks/* and the tables of docs/explanation/benchmarks.md
        cargo xtask bench list                peers and measures
 
-Without a peer: the floor and Tidegate. `all` is everybody. The floor, Tidegate and uWebSockets run most measures three times, the others
-once; `--runs` says otherwise. It goes measure by measure, and in rounds over the peers. Figures are kept in target/bench, one file for
-each peer and measure; runs add to them. `--fresh` throws away first what it will measure; `--missing` runs only what isn't there yet, so
-that a run that was cut goes on where it was. What fails is noted, and the rest goes on. `--quick` leaves out what needs ten thousand
-connections. Every figure is per CPU-second of the server, on core 0; the load runs on core 1: leave the machine alone meanwhile.
+Without a peer: the floor and Tidegate, USUAL, or QUICK with `--quick`, which leaves out what needs ten thousand connections. `all` is
+everybody, ALL. The floor, Tidegate and uWebSockets run most measures three times, the others once; `--runs` says otherwise. It goes
+measure by measure, and in rounds over the peers. Figures are kept in target/bench, one file for each peer and measure; runs add to
+them. `--fresh` throws away first what it will measure; `--missing` runs only what isn't there yet, so that a run that was cut goes on
+where it was. What fails is noted, and the rest goes on. Every figure is per CPU-second of the server, on core 0; the load runs on
+core 1: leave the machine alone meanwhile.
   cargo xtask bench --quick
   cargo xtask bench install && cargo xtask bench all --fresh && cargo xtask bench report
   cargo xtask bench all --missing
@@ -42,18 +46,31 @@ struct Wanted {
     missing: bool,
 }
 
+impl Wanted {
+    /// What it comes to if nothing of it is there yet.
+    fn steps(&self) -> Vec<plan::Step> {
+        plan::steps(&self.peers, &self.measures, self.runs, |_, _| 0)
+    }
+}
+
 /// Runs a task of `bench`.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let root = super::tidy::root()?;
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["--help" | "-h" | "help"] => println!("{HELP}"),
+        ["--help" | "-h" | "help"] => println!("{}", help()),
         ["list"] => list(),
         ["install", names @ ..] => return install(&root, &peers_of(names)?),
         ["report"] => return report(&root),
         words => return run::all(&root, &read(words)?),
     }
     Ok(())
+}
+
+/// The usage, with how long a run takes.
+fn help() -> String {
+    let time = |words: &[&str]| read(words).map_or_else(|error| error, |wanted| plan::minutes(plan::time(&wanted.steps())));
+    HELP.replace("USUAL", &time(&[])).replace("QUICK", &time(&["--quick"])).replace("ALL", &time(&["all"]))
 }
 
 fn list() {
@@ -81,7 +98,7 @@ fn read(words: &[&str]) -> Result<Wanted, String> {
                     only.push(id);
                 }
             }
-            option if option.starts_with("--") => return Err(format!("no option {option}\n\n{HELP}")),
+            option if option.starts_with("--") => return Err(format!("no option {option}\n\n{HELP}", HELP = help())),
             name => names.push(name),
         }
     }
@@ -146,6 +163,21 @@ fn succeed(command: &mut Command) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pages_say_how_long_a_run_takes() {
+        let root = super::super::tidy::root().unwrap();
+        let has = |page: &str, command: &str, words: &[&str]| {
+            let text = fs::read_to_string(root.join("docs").join(page)).unwrap();
+            let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{command} "))).unwrap_or_default();
+            let minutes = plan::minutes(plan::time(&read(words).unwrap().steps()));
+            assert!(line.contains(&format!("about {minutes}")), "{page}: {command} takes about {minutes}: {line}");
+        };
+        has("how-to/measure-performance.md", "cargo xtask bench", &[]);
+        has("how-to/measure-performance.md", "cargo xtask bench --quick", &["--quick"]);
+        has("explanation/benchmarks.md", "cargo xtask bench all --fresh", &["all"]);
+        assert!(help().contains(&plan::minutes(plan::time(&read(&["all"]).unwrap().steps()))) && !help().contains("USUAL"));
+    }
 
     #[test]
     fn what_contradicts_itself_or_names_nobody_is_refused() {

@@ -55,12 +55,14 @@ pub(super) struct Speech {
     api: &'static str,
     /// Bytes of its first message; empty: it says nothing first.
     welcome: &'static str,
+    /// The message with which a client introduces itself, and bytes of its answer; empty: it needs none.
+    connect: (&'static str, &'static str),
     /// The message that subscribes, and bytes of its answer; empty: connecting subscribes.
     subscribe: &'static str,
     ready: &'static str,
     /// The message that asks whether the client is there, and its answer; empty: it asks with pings of the protocol.
     heartbeat: (&'static str, &'static str),
-    /// The message with which a client asks whether the server is there, and bytes of its answer; empty: it answers none.
+    /// The message with which a client asks whether the server is there, and bytes of its answer.
     ask: (&'static str, &'static str),
     /// What publishes a message.
     body: &'static str,
@@ -68,22 +70,34 @@ pub(super) struct Speech {
     mark: &'static str,
 }
 
-/// What it sends is what was published, and it answers whatever it is told.
+/// What it sends is what was published; whoever says anything but the question is a subscriber.
 const BARE: Speech = Speech {
     url: "ws://127.0.0.1:WS/ws",
     api: "http://127.0.0.1:WS/publish",
     welcome: "",
+    connect: ("", ""),
     subscribe: "sub",
     ready: "live",
     heartbeat: ("", ""),
-    ask: ("sub", "live"),
+    ask: ("ping?", "pong!"),
     body: r#"{"t":{t},"p":"{pad}"}"#,
     mark: r#""t":"#,
 };
 
 impl Speech {
     fn arguments(&self) -> Vec<&'static str> {
-        let Self { url, api, welcome, subscribe, ready, heartbeat: (asked, answer), ask: (ask, ask_answer), body, mark } = *self;
+        let Self {
+            url,
+            api,
+            welcome,
+            connect: (connect, connected),
+            subscribe,
+            ready,
+            heartbeat: (asked, answer),
+            ask: (ask, ask_answer),
+            body,
+            mark,
+        } = *self;
         vec![
             "--url",
             url,
@@ -93,6 +107,10 @@ impl Speech {
             "topic",
             "--welcome",
             welcome,
+            "--connect",
+            connect,
+            "--connected",
+            connected,
             "--subscribe",
             subscribe,
             "--ready",
@@ -148,10 +166,11 @@ pub(super) const PEERS: [Peer; 8] = [
         title: "centrifuge (Go)",
         start: |place| Ok(with_port_and_certificate(place, vec![installed(place, "fanout")])),
         speech: Some(Speech {
-            subscribe: "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"topic\"}}",
+            connect: (r#"{"id":1,"connect":{}}"#, r#""connect":{"#),
+            subscribe: r#"{"id":2,"subscribe":{"channel":"topic"}}"#,
             ready: r#""subscribe":{"#,
             heartbeat: ("{}", "{}"),
-            ask: ("", ""),
+            ask: (r#"{"id":3,"rpc":{"method":"ping"}}"#, r#""rpc":{"#),
             ..BARE
         }),
         is_child_measured: false,
@@ -171,7 +190,8 @@ pub(super) const PEERS: [Peer; 8] = [
             url: "ws://127.0.0.1:WS/",
             api: "nats://127.0.0.1:API/",
             welcome: "INFO",
-            subscribe: "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB topic 1\r\nPING\r\n",
+            connect: ("CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n", "PONG"),
+            subscribe: "SUB topic 1\r\nPING\r\n",
             ready: "PONG",
             heartbeat: ("PING\r\n", "PONG\r\n"),
             ask: ("PING\r\n", "PONG"),
@@ -184,8 +204,11 @@ pub(super) const PEERS: [Peer; 8] = [
         name: "nchan",
         title: "nchan (nginx)",
         start: |place| {
-            let files =
-                |own: &Certificate| format!("ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3;", own.chain, own.key);
+            let files = |own: &Certificate| {
+                // One ticket a handshake, as Tidegate sends; OpenSSL's default is two.
+                let more = "ssl_protocols TLSv1.3; ssl_conf_command NumTickets 1;";
+                format!("ssl_certificate {}; ssl_certificate_key {}; {more}", own.chain, own.key)
+            };
             let values = [
                 ("PORT", place.public.to_string()),
                 ("FOLDER", place.folder.display().to_string()),
@@ -195,7 +218,7 @@ pub(super) const PEERS: [Peer; 8] = [
             let config = fill(place, "nginx.conf", &values)?;
             Ok(vec!["nginx".to_owned(), "-c".to_owned(), config, "-p".to_owned(), place.folder.display().to_string()])
         },
-        speech: Some(Speech { subscribe: "", ready: "", ask: ("", ""), ..BARE }),
+        speech: Some(Speech { subscribe: "", ready: "", ..BARE }),
         is_child_measured: true,
         runs: 1,
     },
@@ -214,6 +237,7 @@ pub(super) const PEERS: [Peer; 8] = [
             url: "ws://127.0.0.1:WS/app/bench?protocol=7",
             api: "pusher://bench:secret@127.0.0.1:WS/apps/bench/events",
             welcome: "pusher:connection_established",
+            connect: ("", ""),
             subscribe: r#"{"event":"pusher:subscribe","data":{"channel":"topic"}}"#,
             ready: "pusher_internal:subscription_succeeded",
             heartbeat: (r#"{"event":"pusher:ping"}"#, r#"{"event":"pusher:pong","data":{}}"#),
@@ -232,11 +256,6 @@ impl Peer {
     pub(super) fn load_arguments(&self) -> Vec<&'static str> {
         let own = || vec!["--url", "ws://127.0.0.1:WS/ws", "--api", "http://127.0.0.1:API/v1/publish"];
         self.speech.as_ref().map_or_else(own, Speech::arguments)
-    }
-
-    /// Whether it answers a client that asks whether it is there.
-    pub(super) fn answers(&self) -> bool {
-        self.speech.as_ref().is_none_or(|speech| !speech.ask.0.is_empty())
     }
 }
 
@@ -265,7 +284,8 @@ fn write(place: Place<'_>, name: &str, text: &str) -> Result<String, String> {
     Ok(path.display().to_string())
 }
 
-/// The release binary with the defaults of production but for the limits per address and per user, and of what a client may say.
+/// The release binary with the defaults of production but for the limits per address, per user and of what a client may say, since the load is
+/// thousands of connections without a user from a hundred addresses; and it logs warnings only.
 fn tidegate(place: Place<'_>) -> Result<Vec<String>, String> {
     let tls = |own: &Certificate| format!("tls = {{ cert = \"file:{}\", key = \"file:{}\" }}", own.chain, own.key);
     let config = format!(

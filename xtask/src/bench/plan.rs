@@ -56,8 +56,8 @@ pub(super) fn minutes(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::measures::MEASURES;
     use super::super::peers::PEERS;
+    use super::super::set::MEASURES;
     use super::*;
 
     fn everything(runs: Option<usize>, done: impl Fn(&Peer, &Measure) -> usize) -> Vec<Step> {

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::measures::{MEASURES, Measure};
+use super::measures::{Better, Measure};
 use super::peers::PEERS;
 use super::results::Results;
+use super::set::MEASURES;
 use super::table::shown;
 
 /// A finished plot.
@@ -33,9 +34,7 @@ pub(super) fn all(results: &Results) -> Vec<Plot> {
 }
 
 fn plot(results: &Results, measure: &Measure) -> Option<String> {
-    // Of several figures, the one that matters most to others: the 99th percentile before the median, who is hurt before who hurts.
-    let figure = measure.figures.iter().find(|figure| figure.name.starts_with("p99")).unwrap_or(&measure.figures[0]);
-    let figure = measure.figures.iter().find(|figure| figure.name == "p99_stalled_ms").unwrap_or(figure);
+    let figure = &measure.figures[0];
     let value = |peer: &str| results.figure(peer, measure.id, figure.name);
     let bars: Vec<(&str, bool, f64)> =
         PEERS.iter().filter_map(|peer| Some((peer.title, peer.name == "tidegate", value(peer.name)?))).collect();
@@ -46,9 +45,13 @@ fn plot(results: &Results, measure: &Measure) -> Option<String> {
     }
     let scale = (WIDTH - LEFT - RIGHT) / most;
     let height = TOP + ROW * bars.len() as f64 + 24.0;
-    let better = if figure.more { "more is better" } else { "less is better" };
+    let better = match figure.better {
+        Better::More => "; more is better",
+        Better::Less => "; less is better",
+        Better::Neither => "",
+    };
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">{STYLE}\n<text class=\"title\" x=\"0\" y=\"18\">{}</text>\n<text class=\"unit\" x=\"0\" y=\"38\">{}; {better}</text>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">{STYLE}\n<text class=\"title\" x=\"0\" y=\"18\">{}</text>\n<text class=\"unit\" x=\"0\" y=\"38\">{}{better}</text>\n",
         measure.title, measure.title, figure.title
     );
     for (row, (title, own, value)) in bars.iter().enumerate() {

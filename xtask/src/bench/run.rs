@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::peers::Peer;
 use super::plan::{self, Step};
 use super::server::Server;
-use super::{Wanted, installed, is_installed, results, succeed};
+use super::{Wanted, installed, is_installed, origin, results, succeed};
 
 const SERVER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
@@ -36,13 +36,12 @@ pub(super) fn all(root: &Path, wanted: &Wanted) -> Result<(), String> {
     let steps = plan::steps(&peers, &wanted.measures, wanted.runs, done);
 
     println!("{} measures, about {}", steps.len(), plan::minutes(plan::time(&steps)));
-    let started = Instant::now();
+    let (origin, started) = (origin::now(root), Instant::now());
     for (at, step) in steps.iter().enumerate() {
         let left = plan::minutes(plan::left(&steps, at, started.elapsed()));
         println!("==== {} of {}, about {left} left: {}, {}", at + 1, steps.len(), step.peer.title, step.measure.id);
-        let outcome = once(root, step);
-        results::note(root, step.peer.name, step.measure.id, outcome.as_ref().err().map(String::as_str))?;
-        if let Err(error) = outcome {
+        if let Err(error) = once(root, step, &origin) {
+            results::note_failure(root, step.peer.name, step.measure.id, &error)?;
             println!("     failed: {error}");
             failed.push(format!("{}, {}: {error}", step.peer.title, step.measure.id));
         }
@@ -52,7 +51,7 @@ pub(super) fn all(root: &Path, wanted: &Wanted) -> Result<(), String> {
 }
 
 /// One run, with a server of its own.
-fn once(root: &Path, step: &Step) -> Result<(), String> {
+fn once(root: &Path, step: &Step, origin: &[(&str, String)]) -> Result<(), String> {
     let Step { peer, measure, .. } = *step;
     let file = results::file(root, peer.name, measure.id);
     fs::create_dir_all(file.parent().unwrap_or(root)).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -60,6 +59,7 @@ fn once(root: &Path, step: &Step) -> Result<(), String> {
         let mut command = Command::new("timeout");
         command.args(["--foreground", "--kill-after=5", LONGEST_S, "taskset", "-c", core]);
         command.arg(root.join("target/release/bench")).arg("--json").arg(&file);
+        command.args(origin.iter().flat_map(|(name, text)| ["--note".to_owned(), format!("{name}={text}")]));
         command
     };
     if peer.name == "floor" {
@@ -68,7 +68,11 @@ fn once(root: &Path, step: &Step) -> Result<(), String> {
     let server = Server::start(root, peer, &installed(root, peer), SERVER_CORE, measure.over_tls)?;
     let mut load = load(LOAD_CORE);
     load.args(["--pid", &server.measured_pid()?.to_string()]).args(server.load_arguments());
-    attend(load.args(measure.arguments))
+    load.args(measure.arguments);
+    if let Some(pid) = server.signalled_pid().filter(|_| measure.is("drain")) {
+        load.args(["--signalled", &pid.to_string()]);
+    }
+    attend(&mut load)
 }
 
 /// Runs the load client; the error is the last that it said.

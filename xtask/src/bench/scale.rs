@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::plot::{Plot, STYLE};
 use super::results::Results;
-use super::table::shown;
+use super::set::MEASURES;
+use super::table::{left_out, shown};
 
 /// Subscribers, with the measure of the fan-out and that of the floor.
 const SUBSCRIBERS: [(&str, &str, &str); 4] = [
@@ -56,6 +57,7 @@ pub(super) fn section(results: &Results) -> String {
         out += "\n### Cost of a delivery by the number of channels, 10,000 subscribers in all\n\n![in microseconds](../benchmarks/channels.svg)\n\n";
         let heads: Vec<&str> = CHANNELS.iter().map(|(number, _)| *number).collect();
         rows(&mut out, "us of CPU, without what publishing costs", &heads, &[("Tidegate", "own", values)]);
+        out += &MEASURES.iter().find(|measure| measure.is("channels")).map_or_else(String::new, left_out);
     }
     out
 }

@@ -63,6 +63,11 @@ impl Server {
         children.split_whitespace().next().and_then(|child| child.parse().ok()).ok_or(format!("{path} names no child"))
     }
 
+    /// The process that ends the server when it is told to, if it is another: a worker that is killed is only replaced.
+    pub(super) fn signalled_pid(&self) -> Option<u32> {
+        self.peer.is_child_measured.then(|| self.child.id())
+    }
+
     /// What the load client has to know.
     pub(super) fn load_arguments(&self) -> Vec<String> {
         let scheme = if self.certificate.is_some() { "wss://" } else { "ws://" };

@@ -1,13 +1,15 @@
 //! The tables of the benchmarks page, written between its marks.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::measures::{Figure, MEASURES, Measure};
+use super::measures::{Figure, Measure};
 use super::peers::{PEERS, Peer};
 use super::results::Results;
 use super::scale;
+use super::set::MEASURES;
 
 const BEGIN: &str = "<!-- begin of the figures: cargo xtask bench report -->\n";
 const END: &str = "<!-- end of the figures -->\n";
@@ -21,7 +23,7 @@ pub(super) fn fill(page: &Path, results: &Results) -> Result<(), String> {
 }
 
 fn tables(results: &Results) -> String {
-    let mut out = format!("\nMeasured on: {}.\n", results.machine());
+    let mut out = format!("\n{}\n", results.origin().sentence());
     for peer in &PEERS {
         if let Some(version) = results.version(peer.name) {
             let _ = writeln!(out, "- {}: {version}", peer.title);
@@ -39,39 +41,84 @@ fn tables(results: &Results) -> String {
 fn table(results: &Results, measure: &Measure) -> String {
     let mut out = format!("\n### {}\n\n", capitalised(measure.title));
     let _ = writeln!(out, "![{}](../benchmarks/{}.svg)\n", measure.title, measure.id);
-    let heads: Vec<String> = measure.figures.iter().map(|figure| figure.title.to_owned()).collect();
-    let floor = measure.figures.iter().find_map(|figure| figure.floor);
-    let _ = writeln!(out, "| | {} |{}", heads.join(" | "), if floor.is_some() { " of the floor |" } else { "" });
-    let _ = writeln!(out, "|---|{}{}", "--:|".repeat(heads.len()), if floor.is_some() { "--:|" } else { "" });
-    if let Some(floor) = floor {
-        let value = results.figure("floor", floor, "messages_per_cpu_second");
-        let _ = writeln!(out, "| floor | {} | 1 |", value.map_or("-".to_owned(), shown));
+    let (first, floor) = (&measure.figures[0], measure.floor());
+    let mut heads: Vec<String> = measure.figures.iter().map(|figure| figure.title.to_owned()).collect();
+    heads.extend(floor.map(|_| "of the floor".to_owned()));
+    let is_spread = PEERS.iter().any(|peer| results.spread(peer.name, measure.id, first.name).is_some());
+    if is_spread {
+        let of = if measure.figures.len() > 1 { format!(" {}", first.title) } else { String::new() };
+        heads.push(format!("lowest to highest{of}"));
     }
-    let was_tried = |peer: &&Peer| results.runs(peer.name, measure.id) > 0 || results.failure(peer.name, measure.id).is_some();
+    let _ = writeln!(out, "| | {} |\n|---|{}", heads.join(" | "), "--:|".repeat(heads.len()));
+    let spread = |peer, measure, figure| {
+        let words = || match results.spread(peer, measure, figure) {
+            Some((lowest, highest)) => format!("{} to {}", shown(lowest), shown(highest)),
+            None if results.runs(peer, measure) == 1 => "one run".to_owned(),
+            None => "-".to_owned(),
+        };
+        is_spread.then(words)
+    };
+    let row = |name: &str, cells: Vec<String>, spread: Option<String>| {
+        let cells: Vec<String> = cells.into_iter().chain(spread).collect();
+        format!("| {name} | {} |\n", cells.join(" | "))
+    };
+    if let Some(floor) = floor {
+        const FIGURE: &str = "messages_per_cpu_second";
+        let value = results.figure("floor", floor, FIGURE).map_or("-".to_owned(), shown);
+        out += &row("floor", vec![value, "1".to_owned()], spread("floor", floor, FIGURE));
+    }
+    let was_tried = |peer: &&Peer| results.runs(peer.name, measure.id) > 0 || !results.failures(peer.name, measure.id).is_empty();
     for peer in PEERS.iter().filter(was_tried) {
         let name = if peer.name == "tidegate" { "**Tidegate**" } else { peer.title };
-        let cells: Vec<String> = measure.figures.iter().map(|figure| cell(results, peer.name, measure, figure)).collect();
-        let ratio = floor.map(|floor| {
+        let mut cells: Vec<String> = measure.figures.iter().map(|figure| cell(results, peer.name, measure, figure)).collect();
+        cells.extend(floor.map(|floor| {
             let of = results.figure("floor", floor, "messages_per_cpu_second");
-            let own = results.figure(peer.name, measure.id, measure.figures[0].name);
-            of.zip(own).map_or(" - |".to_owned(), |(of, own)| format!(" {:.2} |", own / of))
-        });
-        let _ = writeln!(out, "| {name} | {} |{}", cells.join(" | "), ratio.unwrap_or_default());
+            let own = results.figure(peer.name, measure.id, first.name);
+            of.zip(own).map_or("-".to_owned(), |(of, own)| format!("{:.2}", own / of))
+        }));
+        out += &row(name, cells, spread(peer.name, measure.id, first.name));
     }
+    if !measure.remark.is_empty() {
+        let _ = writeln!(out, "\n{}", measure.remark);
+    }
+    out += &left_out(measure);
     for peer in PEERS.iter().filter(was_tried) {
         out += &reservation(results, peer, measure).map_or_else(String::new, |text| format!("\n{}: {text}.\n", peer.title));
     }
     out
 }
 
-/// What has to be known about a peer's figures: that there are none, or not from every run, or that messages were lost.
-fn reservation(results: &Results, peer: &Peer, measure: &Measure) -> Option<String> {
-    if let Some(reason) = results.failure(peer.name, measure.id) {
-        return Some(format!("the last try failed ({reason})"));
+/// Who is not in a table, and why.
+pub(super) fn left_out(measure: &Measure) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for peer in &PEERS {
+        if let Some(reason) = measure.reason_against(peer) {
+            by_reason.entry(reason).or_default().push(peer.title);
+        }
     }
-    let lost = |figure| results.figure(peer.name, measure.id, figure).filter(|count| *count > 0.0);
-    let refused = lost("refused").map(|count| format!("{count} publishes were refused"));
-    refused.or_else(|| lost("missing").map(|count| format!("{count} messages did not arrive")))
+    by_reason.iter().map(|(reason, peers)| format!("\nNot measured: {}: {reason}.\n", peers.join(", "))).collect()
+}
+
+/// What has to be known about a peer's figures: that there are none, or not from every run, or that messages were lost in one.
+fn reservation(results: &Results, peer: &Peer, measure: &Measure) -> Option<String> {
+    const LOST: [(&str, &str); 5] = [
+        ("refused", "publishes were refused"),
+        ("missing", "messages did not arrive"),
+        ("ended", "connections ended"),
+        ("otherwise_ended", "connections ended before the client was let in"),
+        ("others_lost", "of those who stay were lost"),
+    ];
+    let (failures, runs) = (results.failures(peer.name, measure.id), results.runs(peer.name, measure.id));
+    let failed = failures.last().map(|reason| {
+        let (failed, tries) = (failures.len() as u64, failures.len() as u64 + runs);
+        format!("{failed} of {tries} runs failed ({reason})")
+    });
+    let lost = LOST.iter().filter_map(|(figure, words)| {
+        let count = results.figure(peer.name, measure.id, figure).filter(|count| *count > 0.0)?;
+        Some(format!("in one run {count} {words}"))
+    });
+    let all: Vec<String> = failed.into_iter().chain(lost).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn cell(results: &Results, peer: &str, measure: &Measure, figure: &Figure) -> String {
@@ -114,21 +161,36 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, line).unwrap();
         };
-        keep("nats", r#"{"deliveries_per_cpu_second":5e4,"missing":3,"refused":0}"#);
+        let one = r#"{"deliveries_per_cpu_second":5e4,"missing":3,"refused":0}"#;
+        keep("nats", one);
+        keep("uwebsockets", &[one, &one.replace("5e4", "7e4")].join("\n"));
         fs::create_dir_all(root.join("target/bench/sockudo")).unwrap();
-        results::note(&root, "sockudo", "fanout-1000-one", Some("it was gone")).unwrap();
+        for peer in ["sockudo", "uwebsockets"] {
+            results::note_failure(&root, peer, "fanout-1000-one", "it was gone").unwrap();
+        }
         let measure = MEASURES.iter().find(|measure| measure.id == "fanout-1000-one").unwrap();
         let page = table(&results::read(&root).unwrap(), measure);
-        assert!(page.contains("| NATS over WebSocket | 50 k | - |\n| Sockudo (Rust) | - | - |\n"), "{page}");
-        assert!(
-            page.ends_with("\nNATS over WebSocket: 3 messages did not arrive.\n\nSockudo (Rust): the last try failed (it was gone).\n"),
-            "{page}"
-        );
+        for row in [
+            "| uWebSockets (C++) | 60 k | - | 50 k to 70 k |\n",
+            "| NATS over WebSocket | 50 k | - | one run |\n| Sockudo (Rust) | - | - | - |\n",
+            "\nuWebSockets (C++): 1 of 3 runs failed (it was gone); in one run 3 messages did not arrive.\n",
+            "\nNATS over WebSocket: in one run 3 messages did not arrive.\n\nSockudo (Rust): 1 of 1 runs failed (it was gone).\n",
+        ] {
+            assert!(page.contains(row), "{page}");
+        }
 
         assert_eq!(results::kept(&root, "nats", "fanout-1000-one"), 1);
-        ["nats", "sockudo"].iter().for_each(|peer| results::forget(&root, peer, "fanout-1000-one"));
+        ["nats", "sockudo", "uwebsockets"].iter().for_each(|peer| results::forget(&root, peer, "fanout-1000-one"));
         assert_eq!(results::kept(&root, "nats", "fanout-1000-one"), 0);
         assert!(results::read(&root).is_err(), "nothing is kept");
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_table_of_tidegate_alone_says_why() {
+        let find = |id| MEASURES.iter().find(|measure| measure.id == id).unwrap();
+        let why = left_out(find("replay"));
+        assert!(why.starts_with("\nNot measured: uWebSockets (C++), ws (Node), ") && why.lines().count() == 2, "{why}");
+        assert_eq!(left_out(find("idle")), "");
     }
 }
