@@ -15,6 +15,7 @@ use crate::{SERVER_CORE, free_port, free_ports, http, target_folder};
 const START_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a gateway under test is started with.
+#[derive(Clone)]
 pub struct Setup {
     settings: Vec<(String, String)>,
     wrapper: Vec<String>,

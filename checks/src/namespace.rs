@@ -44,8 +44,21 @@ pub fn entered(name: &str) -> bool {
 /// Outside one, or when `iptables` fails.
 pub fn cut_off(net: &str) {
     assert!(std::env::var_os(INSIDE).is_some(), "packets are dropped in namespaces only");
-    run(&["iptables", "-w", "-A", "INPUT", "-s", net, "-j", "DROP"]);
-    run(&["iptables", "-w", "-A", "INPUT", "-d", net, "-j", "DROP"]);
+    packets("-A", net);
+}
+
+/// The opposite of [`cut_off`].
+///
+/// # Panics
+/// When the packets of `net` were not dropped.
+pub fn let_through(net: &str) {
+    packets("-D", net);
+}
+
+fn packets(rule: &str, net: &str) {
+    for direction in ["-s", "-d"] {
+        run(&["iptables", "-w", rule, "INPUT", direction, net, "-j", "DROP"]);
+    }
 }
 
 struct Namespace(String);

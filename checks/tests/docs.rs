@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use checks::gateway::binary;
-use checks::{free_port, has, http, measured, repository, skip, target_folder, wait_until};
+use checks::{free_ports, has, http, measured, repository, skip, target_folder, wait_until};
 use tempfile::TempDir;
 
 const DEV: &str = "cargo run --release -- dev";
@@ -23,8 +23,12 @@ const SUBSCRIBE_ORDERS: &str = "tidegate subscribe orders:eu";
 const CURL: &str = r#"curl -d '{"channel":"orders:eu","key":"o-18","data":{"state":"new"}}' -H 'content-type: application/json' http://127.0.0.1:8001/v1/publish"#;
 
 /// The release build may have to be brought up to date first.
-const START_WITHIN: Duration = Duration::from_secs(150);
+const START_WITHIN: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A client that was cut off waits longer from try to try.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+/// Where the runner ends the test, what it has started ends by itself.
+const AT_MOST: &str = "300";
 
 #[test]
 fn the_readme_is_true() {
@@ -48,12 +52,12 @@ fn the_readme_is_true() {
     let subscriber = user.runs(SUBSCRIBE_LINES, "lines");
     let mut publisher = user.runs(&PUBLISH_LINES.replace(BUILD, &build), "publisher");
     let before = "Compiling a\nwarning: b\n{\"c\":1}\n";
-    user.prints("lines", before);
+    user.prints("lines", before, PATIENCE);
     gateway.kill_hard();
     fs::write(&go_on, "").expect("a file");
     drop(gateway);
     let gateway = user.start_gateway();
-    user.prints("lines", &format!("{before}Compiling d\nFinished\n"));
+    user.prints("lines", &format!("{before}Compiling d\nFinished\n"), BACK_WITHIN);
     let mut published = None;
     wait_until(PATIENCE, || {
         published = publisher.0.try_wait().expect("a child");
@@ -63,11 +67,11 @@ fn the_readme_is_true() {
 
     user.runs_to_its_end(PUBLISH_ORDER);
     let orders = user.runs(SUBSCRIBE_ORDERS, "orders");
-    user.prints("orders", "{\"state\":\"paid\"}\n");
+    user.prints("orders", "{\"state\":\"paid\"}\n", PATIENCE);
     if has("curl") {
         let answer = user.runs_to_its_end(CURL);
         assert!(answer.contains("\"offset\":") && answer.contains("\"duplicate\":false"), "{answer}");
-        user.prints("orders", "{\"state\":\"paid\"}\n{\"state\":\"new\"}\n");
+        user.prints("orders", "{\"state\":\"paid\"}\n{\"state\":\"new\"}\n", PATIENCE);
     } else {
         skip("README's call of the HTTP API", "curl is not installed");
     }
@@ -87,7 +91,7 @@ struct User {
 
 impl User {
     fn new() -> Self {
-        let [public, internal] = [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [public, internal] = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         Self { public, internal, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
@@ -105,8 +109,9 @@ impl User {
     fn shell(&self, command: &str) -> Command {
         let command = command.replace(DEFAULT_PUBLIC, &self.public.to_string()).replace(DEFAULT_INTERNAL, &self.internal.to_string());
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &command]).current_dir(repository()).stdin(Stdio::null());
+        let mut shell = Command::new("timeout");
+        shell.args(["-s", "KILL", AT_MOST, "sh", "-c", &command]).current_dir(repository()).stdin(Stdio::null());
+        shell.env("no_proxy", "127.0.0.1");
         shell.env("PATH", format!("{}:{path}", target_folder().join("release").display()));
         shell.env("TIDEGATE__PUBLIC__LISTEN", self.public.to_string()).env("TIDEGATE__INTERNAL__LISTEN", self.internal.to_string());
         shell.env("TIDEGATE__BROKER__PATH", self.folder.path().join("data"));
@@ -129,9 +134,9 @@ impl User {
     }
 
     /// Waits until that is exactly what was printed.
-    fn prints(&self, name: &str, expected: &str) {
+    fn prints(&self, name: &str, expected: &str, within: Duration) {
         let printed = || fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        if wait_until(PATIENCE, || printed() == expected).is_none() {
+        if wait_until(within, || printed() == expected).is_none() {
             assert_eq!(printed(), expected, "{}", self.output(name));
         }
     }

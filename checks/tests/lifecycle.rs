@@ -237,12 +237,20 @@ fn a_drain_is_even_and_ends_with_zero() {
 
 #[test]
 fn unresponsive_clients_hold_up_nobody() {
-    let (found, status) = drained(&mut draining("5s", "20s"), 1000, 10);
-    assert_eq!(status, Some(0), "the last socket is gone before the deadline");
-    assert_eq!(found.healthy.get(&End::Closed(1000)), Some(&990), "{:?}", found.healthy);
-    assert!(found.healthy_s.iter().all(|at| *at <= 7.5), "nobody else waits");
-    // The last slot at 6 s, its grace of 2 s, its close deadline of 1 s; the deadline of all would be 20 s.
-    assert!(found.gone_s.is_some_and(|at| at <= 14.0), "it ends at their deadline: {:?}", found.gone_s);
+    // As above, a machine that stands still may spoil one try.
+    let mut late = Vec::new();
+    while late.len() < 3 {
+        let (found, status) = drained(&mut draining("5s", "20s"), 1000, 10);
+        assert_eq!(status, Some(0), "the last socket is gone before the deadline");
+        assert_eq!(found.healthy.get(&End::Closed(1000)), Some(&990), "{:?}", found.healthy);
+        let last = found.healthy_s.iter().copied().fold(0.0, f64::max);
+        // The last slot at 6 s, its grace of 2 s, its close deadline of 1 s; the deadline of all would be 20 s.
+        if last <= 6.5 && found.gone_s.is_some_and(|at| at <= 10.0) {
+            return;
+        }
+        late.push((last, found.gone_s));
+    }
+    panic!("each time others wait for them, or they stay beyond their deadline: {late:?}");
 }
 
 #[test]

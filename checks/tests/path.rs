@@ -18,7 +18,7 @@ const HEALTHY: usize = 50;
 fn half_open_peers_are_found_and_live_ones_kept() {
     if namespace::entered("half_open_peers_are_found_and_live_ones_kept") {
         let setup = Gateway::setup().set("heartbeat.ping", "1s").set("limits.close", "1s");
-        half_open(setup, Duration::from_secs(1), Duration::from_secs(1));
+        half_open(&setup, Duration::from_secs(1), Duration::from_secs(1), 3);
     }
 }
 
@@ -26,13 +26,20 @@ fn half_open_peers_are_found_and_live_ones_kept() {
 #[ignore = "long: 95 s, the default heartbeat"]
 fn half_open_peers_are_found_with_the_defaults() {
     if namespace::entered("half_open_peers_are_found_with_the_defaults") {
-        half_open(Gateway::setup(), Duration::from_secs(25), Duration::from_secs(5));
+        half_open(&Gateway::setup(), Duration::from_secs(25), Duration::from_secs(5), 1);
     }
 }
 
-/// 200 clients are cut off by dropped packets, 50 are not.
-fn half_open(setup: Setup, ping: Duration, close: Duration) {
-    let gateway = setup.start();
+/// 200 clients are cut off by dropped packets, 50 are not. A machine that stands still for a moment may spoil the time, and nothing else: it is
+/// the least of so many tries.
+fn half_open(setup: &Setup, ping: Duration, close: Duration, tries: usize) {
+    let bound = ping.mul_f64(2.5) + close;
+    let in_time = (0..tries).any(|_| cut_off_once(&setup.clone().start(), ping, bound) <= bound + Duration::from_millis(500));
+    assert!(in_time, "the bound is 2.5 ping intervals and the close deadline, and half a second");
+}
+
+/// How long it took until all of them were found.
+fn cut_off_once(gateway: &Gateway, ping: Duration, bound: Duration) -> Duration {
     let cut_off = subscribed(&gateway.target("event:a"), CUT_OFF, &mut ()).expect("subscribers");
     let from_elsewhere = Target { sources: 0, ..gateway.target("event:a") };
     let mut healthy = subscribed(&from_elsewhere, HEALTHY, &mut ()).expect("subscribers");
@@ -40,14 +47,13 @@ fn half_open(setup: Setup, ping: Duration, close: Duration) {
     assert_eq!(gateway.metric("tidegate_connections_open"), (CUT_OFF + HEALTHY) as f64);
 
     namespace::cut_off("127.0.1.0/24");
-    let (started, limit) = (Instant::now(), ping * 8 + close);
+    let (started, limit) = (Instant::now(), bound * 3);
     while gateway.metric("tidegate_connections_open") > HEALTHY as f64 && started.elapsed() < limit {
         healthy.turn(Duration::from_millis(20), &mut ()).expect("a turn");
     }
     let took = started.elapsed();
     rest(&mut healthy, ping, &mut ()).expect("a turn");
 
-    let bound = ping.mul_f64(2.5) + close;
     let counted = gateway.metric("tidegate_heartbeat_timeout_close_total");
     let freed = files.saturating_sub(gateway.process().open_files().expect("open files"));
     measured(
@@ -58,11 +64,12 @@ fn half_open(setup: Setup, ping: Duration, close: Duration) {
             bound.as_secs_f64()
         ),
     );
-    assert!(took <= bound + Duration::from_secs(2), "the bound is 2.5 ping intervals and the close deadline");
     assert_eq!(counted, CUT_OFF as f64, "each is counted with its cause");
     assert!(freed + 5 >= CUT_OFF, "their file descriptors are freed"); // the count itself comes over a connection or two
     assert_eq!(healthy.ready(), HEALTHY, "nobody else is harmed: {:?}", healthy.ends());
+    namespace::let_through("127.0.1.0/24");
     drop(cut_off);
+    took
 }
 
 #[test]

@@ -205,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_words_leave_with_the_end() {
         // The kernel itself lets them go after a fifth of a second, which a busy machine may take between two lines here; words that
-        // are not held back are there each time, since a loopback delivers while it sends.
+        // are not held back are there each time.
         let mut held = false;
         for _ in 0..3 {
             held |= last_words().await;
@@ -222,6 +222,8 @@ mod tests {
         let mut socket = Socket::plain(ours);
         let slices = [io::IoSlice::new(b"good"), io::IoSlice::new(b"bye")];
         assert_eq!(poll_fn(|cx| socket.poll_write_end(cx, &slices)).await.unwrap(), 7);
+        // Far less than the kernel would wait by itself.
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let early = SockRef::from(&peer).peek(&mut [MaybeUninit::uninit()]);
         let held = early.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         poll_fn(|cx| socket.poll_shutdown(cx)).await.unwrap();
