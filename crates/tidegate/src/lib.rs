@@ -12,6 +12,7 @@
 
 mod address;
 mod admission;
+pub mod allocator;
 pub mod auth;
 pub mod broker;
 mod budget;
