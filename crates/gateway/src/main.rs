@@ -25,7 +25,6 @@ use config::Environment;
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
-    tidegate::allocator::limit_pauses();
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(exit) => exit.into(),

@@ -12,7 +12,6 @@
 
 mod address;
 mod admission;
-pub mod allocator;
 pub mod auth;
 pub mod broker;
 mod budget;

@@ -22,7 +22,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    tidegate::allocator::limit_pauses();
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".into());
     let orders = Pattern::new("orders:*")?;
     let grants = Grants { subscribe: vec![orders.clone()], ..Grants::default() };

@@ -32,7 +32,6 @@ async fn echo(socket: RawSocket) {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tidegate::allocator::limit_pauses();
     let config = match config() {
         Ok(config) => config,
         Err(problem) => {

@@ -1,4 +1,4 @@
-//! How much the kernel still holds for a peer. An `unsafe` block, since no safe wrapper of this `ioctl` exists.
+//! How much the kernel still holds for a peer. The one `unsafe` block of the crate: no safe wrapper of this `ioctl` exists.
 #![allow(unsafe_code, reason = "a single ioctl, with its proof beside it")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
