@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
-use tidegate_core::{Dialect, Publication};
+use tidegate_core::Publication;
 
-use super::frames::publication_frame;
+use super::frames::shared_frame;
 
 /// Messages of a batch, at most: by then a message's share of a write is a twentieth of what a write of its own costs.
 pub(crate) const BATCH_MESSAGES: usize = 32;
@@ -23,7 +23,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// Encodes what is not encoded yet. `keep` gives the bytes back as they are to be held.
     pub(crate) fn new(messages: SmallVec<[Arc<Publication>; 1]>, keep: impl FnOnce(Bytes) -> Bytes) -> Self {
-        let frame = |message: &Arc<Publication>| message.frame(Dialect::Json, |message| publication_frame(message).into()).clone();
+        let frame = |message: &Arc<Publication>| shared_frame(message).clone();
         let frames = match &messages[..] {
             [message] => frame(message),
             messages => {

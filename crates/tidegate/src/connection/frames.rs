@@ -149,7 +149,7 @@ impl Codec {
     pub(super) fn encode<const N: usize>(&self, transmit: Transmit, out: &mut SmallVec<[Bytes; N]>) {
         match transmit {
             Transmit::Publication(publication) => {
-                let plain = publication.frame(Dialect::Json, |publication| publication_frame(publication).into());
+                let plain = shared_frame(&publication);
                 let compressed = self.deflate_bits.and_then(|bits| compression::shared_frame(plain, bits));
                 out.push(compressed.unwrap_or_else(|| plain.clone()));
             }
@@ -178,6 +178,11 @@ impl Codec {
     fn compressed(&self, opcode: OpCode, payload: &[u8]) -> Option<Bytes> {
         compression::frame(opcode, payload, self.deflate_bits?)
     }
+}
+
+/// A publication's frame, made by whoever asks first.
+pub(super) fn shared_frame(publication: &Publication) -> &Bytes {
+    publication.frame(Dialect::Json, |publication| publication_frame(publication).into())
 }
 
 /// A publication's frame, header included: the same bytes for every subscriber, in one buffer of their exact size.
