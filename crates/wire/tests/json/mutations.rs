@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+#[path = "../../../../fuzz/targets/damage.rs"]
+mod damage;
 #[path = "../../../../fuzz/targets/wire.rs"]
 mod targets;
 
@@ -15,42 +17,8 @@ const SEEDS: &[&str] = &[
     r#"{"type":"challenge","connection":"c","nonce":"n","audience":"a","within_ms":5,"methods":["token","\u0041"]}"#,
 ];
 
-#[derive(Clone, Debug)]
-enum Change {
-    Set(u8),
-    Insert(u8),
-    Remove(usize),
-    Repeat(usize),
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    let telling = proptest::sample::select(br#"{}[]":,\u/dD80eE+-.123nulltrfas"#.to_vec());
-    prop_oneof![
-        any::<u8>().prop_map(Change::Set),
-        telling.clone().prop_map(Change::Set),
-        telling.prop_map(Change::Insert),
-        (1..20usize).prop_map(Change::Remove),
-        (1..20usize).prop_map(Change::Repeat),
-    ]
-}
-
-fn changed(seed: &str, changes: &[(usize, Change)]) -> Vec<u8> {
-    let mut frame = seed.as_bytes().to_vec();
-    for (at, change) in changes {
-        let at = at % (frame.len() + 1);
-        let until = |length: usize| (at + length).min(frame.len());
-        match change {
-            Change::Set(byte) if at < frame.len() => frame[at] = *byte,
-            Change::Set(byte) | Change::Insert(byte) => frame.insert(at, *byte),
-            Change::Remove(length) => drop(frame.drain(at..until(*length))),
-            Change::Repeat(length) => {
-                let part = frame[at..until(*length)].to_vec();
-                frame.splice(at..at, part);
-            }
-        }
-    }
-    frame
-}
+/// What tells most in the format.
+const TELLING: &[u8] = br#"{}[]":,\u/dD80eE+-.123nulltrfas"#;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
@@ -58,9 +26,9 @@ proptest! {
     #[test]
     fn changed_frames_never_panic(
         seed in proptest::sample::select(SEEDS),
-        changes in proptest::collection::vec((any::<usize>(), change()), 1..6),
+        changes in proptest::collection::vec((any::<usize>(), damage::change(TELLING, 1..20)), 1..6),
     ) {
-        targets::json(&changed(seed, &changes));
+        targets::json(&damage::changed(seed, &changes));
     }
 
     #[test]
