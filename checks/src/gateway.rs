@@ -260,7 +260,8 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-fn loopback(port: u16) -> SocketAddr {
+/// This port on loopback.
+pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use checks::gateway::binary;
+use checks::gateway::{binary, loopback};
 use checks::{free_ports, has, http, measured, repository, skip, target_folder, wait_until};
 use tempfile::TempDir;
 
@@ -91,7 +91,7 @@ struct User {
 
 impl User {
     fn new() -> Self {
-        let [public, internal] = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [public, internal] = free_ports().map(loopback);
         Self { public, internal, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 

@@ -11,7 +11,7 @@ use bench::measure::traffic::{Deliveries, Pace, publish};
 use bench::peer::{Options, open_socket};
 use bench::{Histogram, Process, State, Swarm, Target, frames};
 use checks::tls::Certificate;
-use checks::{Gateway, has, measured, pin_to_load_core, skip};
+use checks::{Gateway, has, measured, one_of_three, pin_to_load_core, skip};
 use flate2::{Compress, Compression, FlushCompress};
 
 /// A third says nothing, a third drips its request, a third begins TLS; meanwhile honest clients come and go.
@@ -156,8 +156,7 @@ fn floods_and_bombs_cost_little_and_others_do_not_notice() {
         ("256 MiB in 260 kB, not negotiated", "", bomb, Vec::new(), 0),
     ] {
         let attack = Attack { headers, opening, repeated, times };
-        // What the gateway does to its own it does each time; what the machine did beside it is gone at the next.
-        let noticed = (0..TRIES).all(|_| {
+        one_of_three(&format!("{what}: others notice"), || {
             let alone = others.p99(TIME);
             let (elsewhere, _) = others.while_attacked(&attack, &other);
             let (here, growth) = others.while_attacked(&attack, &gateway);
@@ -170,15 +169,13 @@ fn floods_and_bombs_cost_little_and_others_do_not_notice() {
                 ),
             );
             assert!(growth <= 64 * 1024, "{what}: memory");
-            ratio > 1.5
+            if ratio <= 1.5 { Ok(()) } else { Err(ratio) }
         });
-        assert!(!noticed, "{what}: others notice, each of {TRIES} times");
         assert_eq!(others.swarm.ready(), OTHERS as usize, "{what}: {:?}", others.swarm.ends());
     }
 }
 
 const OTHERS: u64 = 100;
-const TRIES: usize = 3;
 /// Messages a second; so many that the 99th percentile is more than the one that came at the worst moment.
 const RATE: f64 = 100.0;
 const TIME: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ mod rig;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rig::{Peer, Rig, Seen, eventually, frame, serve};
+use rig::{Peer, Rig, Seen, eventually, frame, one_of_three, serve};
 use tidegate::{CloseCode, Config, DrainSettings, HeartbeatSettings, OutboxSettings, RawMessage, SessionSettings};
 
 fn config(change: impl FnOnce(&mut SessionSettings)) -> Config {
@@ -253,14 +253,7 @@ async fn an_operator_closes_a_connection() {
 #[tokio::test]
 async fn a_drain_spreads_its_closes_and_waits_for_nobody_in_particular() {
     // A machine that stands still for a moment bunches what it should have done meanwhile: not three times in a row.
-    let mut clumped = Vec::new();
-    while clumped.len() < 3 {
-        match spread_of_a_drain().await {
-            Ok(()) => return,
-            Err(seen) => clumped.push(seen),
-        }
-    }
-    panic!("each time: {clumped:#?}");
+    one_of_three("they come in clumps", spread_of_a_drain).await;
 }
 
 /// One drain; what a busy machine may be the reason of is an error, all else fails.

@@ -222,3 +222,16 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
     panic!("not within 5 s: {what}");
 }
+
+/// Runs a measurement up to three times, until it finds nothing wrong: what a machine does that stands still for a moment is gone at the next.
+/// Everything else has to hold in each try, and panics there.
+pub async fn one_of_three<E: std::fmt::Debug>(what: &str, once: impl AsyncFn() -> Result<(), E>) {
+    let mut wrong = Vec::new();
+    while wrong.len() < 3 {
+        match once().await {
+            Ok(()) => return,
+            Err(found) => wrong.push(found),
+        }
+    }
+    panic!("{what}: {wrong:?}, each of three times");
+}
