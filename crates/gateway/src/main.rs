@@ -12,6 +12,7 @@ mod logging;
 mod page;
 mod publish;
 mod reload;
+mod runtimes;
 mod serve;
 mod signals;
 mod subscribe;

@@ -10,6 +10,7 @@ use tidegate::broker::Embedded;
 use tidegate::broker::embedded::OpenError;
 use tidegate::{Drained, Gate, Listener, Tls};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::api::{self, Api};
@@ -18,12 +19,9 @@ use crate::doors::Doors;
 use crate::exit::{self, Exit, Failure};
 use crate::logging::{self, LogFilter};
 use crate::reload::{Running, Watch};
+use crate::runtimes::Runtimes;
 use crate::signals::Departure;
 use crate::{dev, page};
-
-/// Sockets of which the runtime hears at once: it wakes the tasks of all of them, and everybody else's turn comes after theirs. With its
-/// own 1,024, whoever is served while 10,000 connections are cut waits for that many ends.
-const EVENTS_IN_A_ROW: usize = 128;
 
 /// What it is run for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,24 +66,23 @@ pub(crate) fn run(loaded: Loaded, purpose: Purpose, environment: &Environment) -
     if purpose != Purpose::Dev {
         loaded.risks.iter().for_each(|risk| tracing::warn!("{risk}"));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().max_io_events_per_tick(EVENTS_IN_A_ROW).enable_all().build()?;
-    let drained = runtime.block_on(async {
-        let gateway = Gateway::start(loaded.config, purpose, filter).await?;
+    let runtimes = Runtimes::start()?;
+    let drained = runtimes.front.block_on(async {
+        let gateway = Gateway::start(loaded.config, purpose, filter, runtimes.connections()).await?;
         gateway.until_drained().await
     })?;
-    // What is left are tasks of peers that were cut; nobody waits for them.
-    runtime.shutdown_background();
+    runtimes.end();
     Ok(if drained.cut > 0 { Exit::Cut } else { Exit::Done })
 }
 
-/// A gateway that listens.
+/// A gateway that listens. It is started where its messages are fanned out; connections are served elsewhere.
 struct Gateway {
     gate: Gate,
     departure: Departure,
 }
 
 impl Gateway {
-    async fn start(mut config: Config, purpose: Purpose, filter: LogFilter) -> Result<Self, StartError> {
+    async fn start(mut config: Config, purpose: Purpose, filter: LogFilter, connections: Handle) -> Result<Self, StartError> {
         // What is changed while the log is read counts too.
         let watch = match &purpose {
             Purpose::Dev => None,
@@ -99,14 +96,14 @@ impl Gateway {
         let asked = Arc::new(Notify::new());
         let departure = Departure::listen(Arc::clone(&asked))?;
         let tls = config.public.tls.as_ref().map(certificate).transpose()?;
-        let public = listen_public(&config, tls.clone()).await?;
+        let public = connections.spawn(listen_public(config.clone(), tls.clone())).await.map_err(io::Error::other)??;
         let internal = listen_internal(&config).await?;
         config.public.listen = public.local_addr()?;
         config.internal.listen = internal.local_addr()?;
 
         let api = Api::new(gate.clone(), api::Settings::of(&config), asked);
         let app = if purpose == Purpose::Dev { page::routes() } else { Router::new() };
-        tokio::spawn(serve_public(gate.clone(), config.public.path.clone(), public, app));
+        connections.spawn(serve_public(gate.clone(), config.public.path.clone(), public, app));
         tokio::spawn(api::serve(internal, api.clone()));
 
         tracing::info!(public = %config.public.listen, internal = %config.internal.listen, node = %gate.config().session.node, "listening");
@@ -155,7 +152,7 @@ fn certificate(files: &Certificate) -> Result<Tls, tidegate::TlsError> {
     Tls::from_files(&files.cert.0, &files.key.0)
 }
 
-async fn listen_public(config: &Config, tls: Option<Tls>) -> Result<Listener, StartError> {
+async fn listen_public(config: Config, tls: Option<Tls>) -> Result<Listener, StartError> {
     let address = config.public.listen;
     let listener = Listener::bind(address, config.upgrade()).await;
     let listener = listener.map_err(|error| StartError::Listen { key: "public.listen", address, error })?;

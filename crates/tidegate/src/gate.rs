@@ -85,7 +85,8 @@ impl Builder {
         self
     }
 
-    /// Builds it.
+    /// Builds it. Its fan-outs run on the runtime that this is called on; connections on the one on which their server is polled. Where
+    /// these are two, as in the gateway, no crowd that comes or is cut stands in front of a message.
     ///
     /// # Errors
     /// The default broker can't be started.
@@ -179,7 +180,8 @@ impl Gate {
         any(move |request: HttpRequest| upgrade::answer(Arc::clone(&hub), raw.clone(), request))
     }
 
-    /// Serves a router with the gate's own accept loop until the future is dropped; open connections are not concerned.
+    /// Serves a router with the gate's own accept loop until the future is dropped; open connections are not concerned. They stay on the
+    /// runtime on which this is polled.
     pub async fn serve(&self, listener: Listener, app: Router) {
         listener.serve(app, None, Arc::clone(&self.hub.metrics)).await;
     }

@@ -1,6 +1,5 @@
 //! From the broker to the sockets: batches of a channel's messages, handed to each of its subscribers, and what became of them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::busy::Busy;
 use super::full::Full;
 use super::pending::Item;
 use super::registry::{Begin, Member, Registry};
@@ -40,7 +40,7 @@ pub(crate) struct FanOut {
     /// Where the work is done, whoever publishes.
     runtime: Handle,
     /// Channels that are being handed out.
-    pub(super) busy: AtomicUsize,
+    pub(super) busy: Busy,
     pub(super) full: Full,
     pub(super) small: Small,
 }
@@ -74,7 +74,7 @@ impl FanOut {
             clock,
             small: Small::new(runtime.metrics().num_workers()),
             runtime,
-            busy: AtomicUsize::new(0),
+            busy: Busy::default(),
             full: Full::default(),
         })
     }
@@ -127,7 +127,7 @@ impl FanOut {
 
     fn put(&self, channel: &ChannelName, item: Item) {
         let Some(Begin { rule, members }) = self.registry.put(channel, item) else { return };
-        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.busy.begin();
         let is_small = members <= FEW && rule.flush_window.is_zero();
         let begins = if is_small { self.small.enter(channel.clone()) } else { Some(channel.clone()) };
         if let Some(channel) = begins {
@@ -216,7 +216,7 @@ impl FanOut {
 
     /// From other channels under way a subscriber may be about to get more: its driver gathers that into one write.
     fn route(&self) -> Route {
-        if self.busy.load(Ordering::Relaxed) > 1 { Route::WriteToSingle } else { Route::Write }
+        if self.busy.channels() > 1 { Route::WriteToSingle } else { Route::Write }
     }
 
     fn deliver_to(&self, members: &[Member], route: Route, tally: &mut Tally<'_>) {

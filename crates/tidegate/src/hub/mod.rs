@@ -1,5 +1,6 @@
 //! Channels and their subscribers on this node: what the broker delivers goes out, what sessions want done is done.
 
+mod busy;
 mod fanout;
 #[cfg(test)]
 mod fanout_tests;

@@ -178,7 +178,7 @@ impl Task {
         if hub.metrics.lanes_behind.get() == 0 {
             hub.replay.clear();
         }
-        hub.replay.rest(turn, messages).await;
+        hub.replay.rest(turn, messages, &hub.fanout).await;
     }
 
     async fn snapshot(self, subscription: SubscriptionId, channel: ChannelName, rule: Arc<ChannelRule>) {
@@ -189,7 +189,7 @@ impl Task {
         let entries = snapshot.as_ref().map_or(0, |snapshot| snapshot.entries.len());
         let snapshot = snapshot.map(|snapshot| hub.replay.charge_snapshot(&snapshot, &hub.budget));
         self.answer(Input::SnapshotTaken(subscription, snapshot));
-        hub.replay.rest(turn, entries).await;
+        hub.replay.rest(turn, entries, &hub.fanout).await;
     }
 
     async fn request(self, id: CommandId, method: Box<str>, data: Bytes) {

@@ -1,7 +1,6 @@
 //! The task that hands out what a channel has pending: its turns, and what becomes of the channel when it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate_core::ChannelName;
@@ -60,7 +59,7 @@ impl Turn {
             }
             self.gather().await;
         }
-        self.fanout.busy.fetch_sub(1, Ordering::Relaxed);
+        self.fanout.busy.end();
         self.ended = true;
     }
 
@@ -93,7 +92,7 @@ impl Turn {
         while let Some(channel) = abandoned {
             // Without the lock: publishers are woken.
             drop(self.fanout.registry.abandon(&channel));
-            self.fanout.busy.fetch_sub(1, Ordering::Relaxed);
+            self.fanout.busy.end();
             abandoned = if self.is_small { self.fanout.small.next() } else { None };
         }
     }
