@@ -70,9 +70,9 @@ pub(crate) fn run(loaded: Loaded, purpose: Purpose, environment: &Environment) -
     let drained = runtimes.front.block_on(async {
         let gateway = Gateway::start(loaded.config, purpose, filter, runtimes.connections()).await?;
         gateway.until_drained().await
-    })?;
+    });
     runtimes.end();
-    Ok(if drained.cut > 0 { Exit::Cut } else { Exit::Done })
+    Ok(if drained?.cut > 0 { Exit::Cut } else { Exit::Done })
 }
 
 /// A gateway that listens. It is started where its messages are fanned out; connections are served elsewhere.

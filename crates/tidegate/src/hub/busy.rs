@@ -24,6 +24,12 @@ impl Busy {
         }
     }
 
+    /// One of them only waits for more to hand out, as long as this is held.
+    pub(super) fn pause(&self) -> Paused<'_> {
+        self.end();
+        Paused(self)
+    }
+
     pub(super) fn channels(&self) -> usize {
         self.channels.load(Ordering::Acquire)
     }
@@ -36,6 +42,16 @@ impl Busy {
             // Either way the wait is over.
             let _ = timeout(longest, none).await;
         }
+    }
+}
+
+/// Goes on when it is dropped.
+#[must_use]
+pub(super) struct Paused<'b>(&'b Busy);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.begin();
     }
 }
 

@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 
 use super::busy::Busy;
 use super::full::Full;
+use super::homes::Homes;
 use super::pending::Item;
 use super::registry::{Begin, Member, Registry};
 use super::small::{FEW, Small};
-use super::stint::{Load, QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, give_way, is_at_rest};
+use super::stint::{Load, QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, Woken, give_way, is_at_rest};
 use super::turn::Turn;
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -38,7 +39,7 @@ pub(crate) struct FanOut {
     pub(super) budget: Arc<Budget>,
     clock: Clock,
     /// Where the work is done, whoever publishes.
-    runtime: Handle,
+    pub(super) homes: Homes,
     /// Channels that are being handed out.
     pub(super) busy: Busy,
     pub(super) full: Full,
@@ -73,7 +74,7 @@ impl FanOut {
             budget,
             clock,
             small: Small::new(runtime.metrics().num_workers()),
-            runtime,
+            homes: Homes::new(runtime),
             busy: Busy::default(),
             full: Full::default(),
         })
@@ -125,6 +126,11 @@ impl FanOut {
         self.registry.wait_for_pace(channel, if pauses { 0 } else { UNFINISHED })
     }
 
+    /// A connection is opened on the runtime of the caller.
+    pub(crate) fn note_connections(&self) {
+        self.homes.note_connections(Handle::current);
+    }
+
     fn put(&self, channel: &ChannelName, item: Item) {
         let Some(Begin { rule, members }) = self.registry.put(channel, item) else { return };
         self.busy.begin();
@@ -137,7 +143,7 @@ impl FanOut {
 
     pub(super) fn begin(&self, channel: ChannelName, flush_window: Duration, is_small: bool) {
         if let Some(fanout) = self.own.upgrade() {
-            self.runtime.spawn(Turn::new(fanout, channel, flush_window, is_small).run());
+            self.homes.fanouts().spawn(Turn::new(fanout, channel, flush_window, is_small).run());
         }
     }
 
@@ -189,9 +195,9 @@ impl FanOut {
         while !left.is_empty() {
             let in_a_row = if writes { WRITTEN_IN_A_ROW } else { QUEUED_IN_A_ROW };
             let (chunk, later) = stint.split(left, in_a_row);
-            self.deliver_to(chunk, if writes { self.route() } else { Route::Queue }, &mut tally);
+            let queued = self.deliver_to(chunk, if writes { self.route() } else { Route::Queue }, &mut tally);
             if stint.add(chunk, each, in_a_row) {
-                give_way(chunk, &delivery.members).await;
+                give_way(&self.homes, Woken { chunk, queued, crowd: delivery.members.len() }).await;
                 writes = writes && !(is_alone && self.registry.has_pending(&delivery.channel));
             }
             left = later;
@@ -208,7 +214,7 @@ impl FanOut {
                 or_cut(port, || port.tell(now, Input::Lost(*subscription, position)));
             }
             if stint.add(chunk, Load::WORD, QUEUED_IN_A_ROW) {
-                give_way(chunk, members).await;
+                give_way(&self.homes, Woken { chunk, queued: chunk.len(), crowd: members.len() }).await;
             }
             left = later;
         }
@@ -219,16 +225,20 @@ impl FanOut {
         if self.busy.channels() > 1 { Route::WriteToSingle } else { Route::Write }
     }
 
-    fn deliver_to(&self, members: &[Member], route: Route, tally: &mut Tally<'_>) {
+    /// Says for how many it was queued.
+    fn deliver_to(&self, members: &[Member], route: Route, tally: &mut Tally<'_>) -> usize {
         let (now, delivery) = (self.clock.now(), tally.delivery);
+        let mut queued = 0;
         for member in members {
             let Member { port, subscription, .. } = member;
             let from = member.skips(delivery.first);
             or_cut(port, || {
                 let buffered = port.deliver(now, *subscription, &delivery.batch, from, route, |push| tally.add(push, member));
                 tally.most_buffered = tally.most_buffered.max(buffered);
+                queued += usize::from(buffered > 0);
             });
         }
+        queued
     }
 }
 

@@ -137,6 +137,39 @@ fn one_subscriber_with_much_to_get_lets_others_have_their_turns() {
     assert_eq!(written(&room.ports[0]).len(), 680);
 }
 
+/// Where drivers have a runtime of their own, they have had a turn there before more is queued for them.
+#[test]
+fn what_is_queued_waits_for_drivers_on_another_runtime() {
+    let (channel, room) = room(1);
+    let drivers = Builder::new_current_thread().build().unwrap();
+    room.fanout.homes.note_connections(|| drivers.handle().clone());
+    (0..640).for_each(|_| room.fanout.deliver(&message(&channel, "1")));
+    let mut reached = Vec::new();
+    for _ in 0..6 {
+        // Ever so many turns here are none there.
+        room.runtime.block_on(async {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+        });
+        reached.push(written(&room.ports[0]).len());
+        drivers.block_on(yield_now());
+    }
+    assert_eq!(reached, [128, 128, 128, 128, 128, 0]);
+    assert!(room.fanout.pace(&channel, true).is_none());
+}
+
+#[test]
+fn a_runtime_of_drivers_that_is_closed_is_not_waited_for() {
+    let (channel, room) = room(1);
+    let drivers = Builder::new_current_thread().build().unwrap();
+    room.fanout.homes.note_connections(|| drivers.handle().clone());
+    drop(drivers);
+    (0..640).for_each(|_| room.fanout.deliver(&message(&channel, "1")));
+    let _ = room.runtime.block_on(room.fanout.pace(&channel, true).unwrap());
+    assert_eq!(written(&room.ports[0]).len(), 640);
+}
+
 #[test]
 fn a_word_of_loss_lets_others_have_their_turns() {
     let (channel, room) = room(5000);

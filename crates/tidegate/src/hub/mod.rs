@@ -5,6 +5,7 @@ mod fanout;
 #[cfg(test)]
 mod fanout_tests;
 mod full;
+mod homes;
 mod line;
 mod outside;
 mod pending;

@@ -65,9 +65,10 @@ impl Outside for Hub {
     fn detach(self: Arc<Self>, port: &Port, subscription: SubscriptionId, channel: &ChannelName) {
         let was_last = self.fanout.registry.leave(channel, port, subscription);
         self.fanout.full.forget(channel, port);
-        if was_last && let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let channel = channel.clone();
-            runtime.spawn(async move { self.unsubscribe_unless_wanted(&channel).await });
+        if was_last {
+            // Not on the runtime of the connection, which may be closing while the gate goes on.
+            let (channel, fanout) = (channel.clone(), Arc::clone(&self.fanout));
+            fanout.homes.fanouts().spawn(async move { self.unsubscribe_unless_wanted(&channel).await });
         }
     }
 

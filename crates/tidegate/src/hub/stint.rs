@@ -2,6 +2,7 @@
 
 use tokio::task::yield_now;
 
+use super::homes::Homes;
 use super::registry::Member;
 
 /// Subscribers written to in a row, be it of one message or of several, before other tasks get their turn: about a millisecond.
@@ -28,7 +29,7 @@ const HUGE: usize = 8192;
 
 /// Turns that a fan-out gives the drivers of a huge crowd. They need some twenty; a subscriber that is never at rest because it has so
 /// much to say holds up the others for so long only.
-const TURNS_AT_MOST: usize = 256;
+const TURNS_AT_MOST: usize = 64;
 
 /// What a fan-out has done since others had their turn: subscribers served, or for a few with much to get, what one of them got.
 #[derive(Debug, Default)]
@@ -72,11 +73,25 @@ impl Stint {
     }
 }
 
-/// Lets others have their turn; the drivers of a huge crowd that were woken, too.
-pub(super) async fn give_way(woken: &[Member], crowd: &[Member]) {
-    yield_now().await;
-    if crowd.len() > HUGE {
-        wait_for_drivers(woken).await;
+/// Those served last in a stint.
+#[derive(Clone, Copy)]
+pub(super) struct Woken<'m> {
+    pub(super) chunk: &'m [Member],
+    /// For how many of them it was queued, to be written by a driver that was woken.
+    pub(super) queued: usize,
+    /// How many the whole crowd has.
+    pub(super) crowd: usize,
+}
+
+/// Lets others have their turn; the drivers that were woken, too, unless they are but a few: what is queued faster than it is written
+/// fills outboxes.
+pub(super) async fn give_way(homes: &Homes, woken: Woken<'_>) {
+    if woken.queued * LOOKED_AT <= woken.chunk.len() * AWAKE_AT_MOST {
+        return yield_now().await;
+    }
+    homes.give_drivers_a_turn().await;
+    if woken.crowd > HUGE {
+        wait_for_drivers(homes, woken.chunk).await;
     }
 }
 
@@ -94,11 +109,11 @@ fn awake_in(crowd: &[Member]) -> usize {
 
 /// Gives way until the drivers that were woken have written. Were the next ones woken before that, all of them would soon stand in the
 /// run queue, in front of what everybody else has to do.
-async fn wait_for_drivers(woken: &[Member]) {
+async fn wait_for_drivers(homes: &Homes, woken: &[Member]) {
     for _ in 0..TURNS_AT_MOST {
         if awake_in(woken) == 0 {
             return;
         }
-        yield_now().await;
+        homes.give_drivers_a_turn().await;
     }
 }

@@ -69,6 +69,7 @@ impl Turn {
             return;
         }
         if let Some(enough) = self.fanout.registry.wait_for_batch(&self.channel) {
+            let _paused = self.fanout.busy.pause();
             // Either way it is time to write.
             let _ = timeout(self.flush_window, enough).await;
         }

@@ -151,6 +151,7 @@ fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) -> Driver {
     let opening = Opening { mode, settings, connection: id, identity, seed: rand::random() };
     let facts = Facts { address: address.unwrap_or(UNKNOWN_ADDRESS), opened: now, hints };
     let port = Arc::new(Port::new(id, facts, Session::new(now, opening), place, raw.is_some()));
+    hub.fanout.note_connections();
     hub.metrics.connection_open.inc();
     hub.metrics.connections_open.inc();
     hub.connections.insert(Arc::clone(&port));

@@ -130,7 +130,8 @@ impl Lane {
             ChannelKind::Log => Queue::Log(Box::new(LogLane::new())),
             ChannelKind::State => Queue::State(Box::new(StateLane::new())),
         };
-        Self { id, listed: false, channel, rule, stage: Stage::Attaching(Box::new(Attaching { opening, head: None, lost: false })), queue }
+        let stage = Stage::Attaching(Box::new(Attaching { opening, head: None, lost: false }));
+        Self { id, listed: false, channel, rule, stage, queue }
     }
 
     pub(super) fn has_next(&self) -> bool {
@@ -139,6 +140,11 @@ impl Lane {
             Queue::Log(lane) => lane.has_next(),
             Queue::State(lane) => lane.has_next(),
         }
+    }
+
+    /// Whether it reads from history.
+    pub(super) const fn is_behind(&self) -> bool {
+        matches!(self.stage, Stage::Behind(_))
     }
 
     /// Keeps no memory for the next message, where none waits. (What a `state` lane keeps is the order of its keys.)

@@ -39,6 +39,8 @@ pub(super) struct Outbox {
     /// Sorted by id.
     lanes: Vec<Lane>,
     last_id: u32,
+    /// Whether any lane is behind its channel: asked at each wake, where hundreds of lanes are not to be looked at.
+    some_behind: bool,
     /// Lanes that have something to write, in the order in which they are served.
     ready: VecDeque<SubscriptionId>,
     /// Lanes that want something from history, in the order in which they are.
@@ -59,6 +61,7 @@ impl Outbox {
             budget: Budget::new(settings),
             lanes: Vec::new(),
             last_id: 0,
+            some_behind: false,
             ready: VecDeque::new(),
             due: None,
             retry_at: Moment::NEVER,
@@ -88,6 +91,7 @@ impl Outbox {
     /// Takes a lane away; gives its channel and the `subscribe` that has not been answered.
     pub(super) fn remove(&mut self, id: SubscriptionId) -> Option<(ChannelName, Option<CommandId>)> {
         let mut lane = self.lanes.remove(self.place(id)?);
+        self.some_behind = self.some_behind && self.count_behind() > 0;
         lane.release(&mut self.budget);
         self.ready.retain(|&ready| ready != id);
         self.due.iter_mut().for_each(|due| due.retain(|&due| due != id));
@@ -282,7 +286,11 @@ impl Outbox {
     }
 
     pub(super) fn lanes_behind(&self) -> usize {
-        self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Behind(_))).count()
+        if self.some_behind { self.count_behind() } else { 0 }
+    }
+
+    fn count_behind(&self) -> usize {
+        self.lanes.iter().filter(|lane| lane.is_behind()).count()
     }
 
     fn place(&self, id: SubscriptionId) -> Option<usize> {
@@ -308,6 +316,7 @@ impl Outbox {
 
     /// Enters a lane in the lists in which it belongs now.
     fn list(&mut self, at: usize) {
+        self.note_behind(at);
         let lane = &mut self.lanes[at];
         if !lane.listed && lane.has_next() {
             lane.listed = true;
@@ -322,6 +331,13 @@ impl Outbox {
                 Asked::Later(then) => self.retry_at = self.retry_at.min(then),
                 Asked::Due | Asked::UnderWay(_) => {}
             }
+        }
+    }
+
+    fn note_behind(&mut self, at: usize) {
+        if self.lanes[at].is_behind() != self.some_behind {
+            // It is the first, or may have been the last.
+            self.some_behind = self.count_behind() > 0;
         }
     }
 }

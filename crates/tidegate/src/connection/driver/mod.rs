@@ -226,6 +226,8 @@ impl Future for Driver {
             if self.ending.is_some() {
                 // Best effort: TLS says goodbye, TCP sends its FIN before anything unread could turn the close into a reset.
                 let _ = self.socket.poll_shutdown(cx);
+                // Now and not when it is taken apart, which may wait: nobody is to wait for it, or to write to it.
+                self.port.lock().end(&*self.outside);
                 return Poll::Ready(());
             }
             if step == Step::Idle {

@@ -1,0 +1,40 @@
+//! Where fan-outs run, where the drivers do whom they wake, and how the one lets the other have its turn.
+
+use std::future::ready;
+use std::sync::OnceLock;
+
+use tokio::runtime::Handle;
+use tokio::task::yield_now;
+
+/// The two runtimes, or the one that is both.
+#[derive(Debug)]
+pub(super) struct Homes {
+    fanouts: Handle,
+    /// Where the first connection was opened, if that is another one. Whoever serves the same gate on a third has fan-outs that don't
+    /// wait for its drivers; the bounds of outboxes hold there too.
+    connections: OnceLock<Option<Handle>>,
+}
+
+impl Homes {
+    pub(super) const fn new(fanouts: Handle) -> Self {
+        Self { fanouts, connections: OnceLock::new() }
+    }
+
+    pub(super) const fn fanouts(&self) -> &Handle {
+        &self.fanouts
+    }
+
+    /// A connection is opened on this runtime.
+    pub(super) fn note_connections(&self, current: impl FnOnce() -> Handle) {
+        self.connections.get_or_init(|| Some(current()).filter(|current| current.id() != self.fanouts.id()));
+    }
+
+    /// Lets all drivers have a turn that were woken by now: they stand in the queue of their runtime, and this goes to its end.
+    pub(super) async fn give_drivers_a_turn(&self) {
+        match self.connections.get() {
+            // If it is closed there is nobody to wait for.
+            Some(Some(connections)) => drop(connections.spawn(ready(())).await),
+            Some(None) | None => yield_now().await,
+        }
+    }
+}
