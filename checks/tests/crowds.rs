@@ -11,21 +11,23 @@ fn ten_thousand_are_cut_and_nobody_else_notices() {
     one_of_three("what the others' p99 was before and after ten thousand were cut, in ms", || {
         let found = measure(&["leave"]);
         assert_eq!(number(&found, "others_lost"), 0.0, "{found}");
-        compare(number(&found, "p99_before_ms"), number(&found, "p99_after_ms"))
+        compare(number(&found, "p99_before_ms"), number(&found, "p99_after_ms"), 10.0)
     });
 }
 
 #[test]
 fn a_hundred_catch_up_with_a_hundred_thousand_messages_and_nobody_else_notices() {
-    one_of_three("the p99 of live messages without and with others who catch up, in ms", || {
+    one_of_three("the p50 or p99 of live messages without and with others who catch up, in ms", || {
         let found = measure(&["replay", "--history", "log:history", "--seconds", "8"]);
-        compare(number(&found, "p99_alone_ms"), number(&found, "p99_beside_ms"))
+        compare(number(&found, "p50_alone_ms"), number(&found, "p50_beside_ms"), 0.0)?;
+        compare(number(&found, "p99_alone_ms"), number(&found, "p99_beside_ms"), 10.0)
     });
 }
 
-/// One and a half times as much is allowed. The quantiles are of one client: below 10 ms their ratio says nothing.
-fn compare(before: f64, meanwhile: f64) -> Result<(), (f64, f64)> {
-    if meanwhile <= before * 1.5 + 10.0 { Ok(()) } else { Err((before, meanwhile)) }
+/// One and a half times as much is allowed, and `more`: high quantiles are of few messages and of one client, and below 10 ms their ratio says
+/// nothing.
+fn compare(before: f64, meanwhile: f64, more: f64) -> Result<(), (f64, f64)> {
+    if meanwhile <= before * 1.5 + more { Ok(()) } else { Err((before, meanwhile)) }
 }
 
 /// What the load client finds, which starts the others as processes of their own.

@@ -9,8 +9,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// own 1,024, whoever is served while 10,000 connections are cut waits for that many ends.
 const EVENTS_IN_A_ROW: usize = 128;
 
-/// Of the tasks that wait where connections are, every other one is taken from those that a fan-out has woken. The runtime's own measure is
-/// one in forty as long as sockets wake enough tasks: what is queued for subscribers would stand still while a crowd comes or goes.
+/// Of the tasks that wait where connections are, every other one is taken from the queue in which those stand that a fan-out has woken. The
+/// runtime's own measure is one in forty as long as sockets wake enough tasks: what is queued for subscribers would stand still while a crowd
+/// comes or goes. (Of more than 256 that sockets woke, half stand in that queue too.)
 const WOKEN_FROM_OUTSIDE: u32 = 2;
 
 /// Both, with a thread for each core: one that has nothing to do costs nothing.

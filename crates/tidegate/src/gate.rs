@@ -85,8 +85,8 @@ impl Builder {
         self
     }
 
-    /// Builds it. Its fan-outs run on the runtime that this is called on; connections on the one on which their server is polled. Where
-    /// these are two, as in the gateway, no crowd that comes or is cut stands in front of a message.
+    /// Builds it. Its fan-outs run on the runtime that this is called on, which needs timers; connections on the one on which their server is
+    /// polled. Where these are two, as in the gateway, no crowd that comes or is cut stands in front of a fan-out.
     ///
     /// # Errors
     /// The default broker can't be started.

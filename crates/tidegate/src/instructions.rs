@@ -37,7 +37,7 @@ impl Room {
     /// # Errors
     /// The operating system has nothing left for a runtime.
     pub fn new(channel: &ChannelName, rule: &Arc<ChannelRule>, subscribers: u16) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().build()?;
+        let runtime = Builder::new_current_thread().enable_time().build()?;
         let metrics = Arc::new(Metrics::new());
         let budget = Arc::new(Budget::new(OutboundMemory::Bytes(PLENTY as u64), metrics.outbound_bytes.clone()));
         let fanout = FanOut::new(metrics, budget, Clock::start(), runtime.handle().clone());

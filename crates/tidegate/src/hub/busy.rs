@@ -1,4 +1,4 @@
-//! Channels that are being handed out now: who can wait lets them go first.
+//! Channels that are being handed out now, without those that only wait for more: who has time lets them go first.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -2,9 +2,15 @@
 
 use std::future::ready;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
+use tokio::time::timeout;
+
+/// A runtime on which nothing had a turn for so long stands still, or is not polled any more: what is queued for it stays within the bounds of
+/// outboxes, and the others' messages go on.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// The two runtimes, or the one that is both.
 #[derive(Debug)]
@@ -29,11 +35,15 @@ impl Homes {
         self.connections.get_or_init(|| Some(current()).filter(|current| current.id() != self.fanouts.id()));
     }
 
-    /// Lets all drivers have a turn that were woken by now: they stand in the queue of their runtime, and this goes to its end.
+    /// Lets drivers have a turn that were woken by now: they stand in the queue of their runtime, and this goes to its end. (A worker that
+    /// has taken some of them to itself may come to this before it has polled the last.)
     pub(super) async fn give_drivers_a_turn(&self) {
         match self.connections.get() {
-            // If it is closed there is nobody to wait for.
-            Some(Some(connections)) => drop(connections.spawn(ready(())).await),
+            Some(Some(connections)) => match timeout(LONGEST_TURN, connections.spawn(ready(()))).await {
+                Ok(Ok(())) | Err(_) => {}
+                // It is closed: there is nobody to wait for but the others here.
+                Ok(Err(_)) => yield_now().await,
+            },
             Some(None) | None => yield_now().await,
         }
     }

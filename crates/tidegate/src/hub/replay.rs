@@ -17,11 +17,11 @@ use crate::budget::Budget;
 /// Bytes of messages that stay for the next who reads them. Subscribers that come back together read the same pages within
 /// moments of each other: this is some sixty pages of them.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
-/// After so many messages every other task that is ready runs first: a full page. Many who missed a few messages each don't wait for
+/// After so many messages every other task of this runtime that is ready runs first: a full page. Many who missed a few messages each don't wait for
 /// as many rounds.
 const TURN_MESSAGES: usize = 256;
-/// How long the next page waits for fan-outs under way, so that those have a core to themselves. A page takes a tenth of it: a node that
-/// fans out all the time still hands out more than a hundred thousand messages a second.
+/// How long the next page waits for fan-outs under way, so that those have a core to themselves. (The timer rounds it up to two at most.) A page
+/// takes a tenth of it: a node that fans out all the time still hands out more than a hundred thousand messages a second.
 const LIVE_FIRST: Duration = Duration::from_millis(1);
 /// Snapshots that somebody still writes are found again, the latest so many.
 const SNAPSHOTS: usize = 64;
@@ -202,6 +202,23 @@ mod tests {
         assert_eq!(budget.used(), charged, "the pages are still held");
         drop((first, second));
         assert_eq!(budget.used(), 0);
+    }
+
+    /// A page is followed by a wait for fan-outs under way, and a few messages by none.
+    #[test]
+    fn a_page_lets_fan_outs_go_first() {
+        let (_, fanout) = setup();
+        let replay = Replay::default();
+        let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        paused.block_on(async {
+            let started = tokio::time::Instant::now();
+            replay.rest(None, TURN_MESSAGES, &fanout).await;
+            fanout.busy.begin();
+            replay.rest(None, TURN_MESSAGES - 1, &fanout).await;
+            assert_eq!(started.elapsed(), Duration::ZERO);
+            replay.rest(None, 1, &fanout).await;
+            assert_eq!(started.elapsed(), LIVE_FIRST);
+        });
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(super) struct Lane {
     pub(super) id: SubscriptionId,
     /// Whether it stands in the list of lanes that have something to write.
     pub(super) listed: bool,
+    /// Whether it read from history when the outbox last looked.
+    pub(super) was_behind: bool,
     pub(super) channel: ChannelName,
     pub(super) rule: Arc<ChannelRule>,
     pub(super) stage: Stage,
@@ -131,7 +133,7 @@ impl Lane {
             ChannelKind::State => Queue::State(Box::new(StateLane::new())),
         };
         let stage = Stage::Attaching(Box::new(Attaching { opening, head: None, lost: false }));
-        Self { id, listed: false, channel, rule, stage, queue }
+        Self { id, listed: false, was_behind: false, channel, rule, stage, queue }
     }
 
     pub(super) fn has_next(&self) -> bool {

@@ -335,10 +335,13 @@ impl Outbox {
     }
 
     fn note_behind(&mut self, at: usize) {
-        if self.lanes[at].is_behind() != self.some_behind {
-            // It is the first, or may have been the last.
-            self.some_behind = self.count_behind() > 0;
+        let lane = &mut self.lanes[at];
+        let is_behind = lane.is_behind();
+        if std::mem::replace(&mut lane.was_behind, is_behind) != is_behind {
+            // It may have been the last.
+            self.some_behind = is_behind || self.count_behind() > 0;
         }
+        debug_assert_eq!(self.some_behind, self.count_behind() > 0);
     }
 }
 

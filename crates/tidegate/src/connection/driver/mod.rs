@@ -146,6 +146,14 @@ impl Driver {
         Step::Idle
     }
 
+    /// Nobody is to wait for it any more, or to write to it, though it may be a while until it is taken apart.
+    fn let_go(&self) {
+        self.port.lock().end(&*self.outside);
+        if let Some(inbox) = self.port.inbox() {
+            inbox.end();
+        }
+    }
+
     fn finish(&mut self, ending: Ending) {
         if self.ending.is_none() {
             self.ending = Some(ending);
@@ -226,8 +234,7 @@ impl Future for Driver {
             if self.ending.is_some() {
                 // Best effort: TLS says goodbye, TCP sends its FIN before anything unread could turn the close into a reset.
                 let _ = self.socket.poll_shutdown(cx);
-                // Now and not when it is taken apart, which may wait: nobody is to wait for it, or to write to it.
-                self.port.lock().end(&*self.outside);
+                self.let_go();
                 return Poll::Ready(());
             }
             if step == Step::Idle {
@@ -248,15 +255,12 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.alarm.clear(&self.outside);
         let now = self.outside.clock().now();
+        self.let_go();
         let (place, attached) = {
             let mut state = self.port.lock();
-            state.end(&*self.outside);
             (state.place.take(), state.session.abandon())
         };
         drop(place);
-        if let Some(inbox) = self.port.inbox() {
-            inbox.end();
-        }
         for (subscription, channel) in attached {
             Arc::clone(&self.outside).detach(&self.port, subscription, &channel);
         }
