@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use checks::gateway::binary;
-use checks::{Gateway, LOAD_CORE, measured, one_of_three};
+use checks::{Gateway, measured, one_of_three, pin_to_load_core};
 use serde_json::Value;
 
 #[test]
@@ -30,16 +30,17 @@ fn compare(before: f64, meanwhile: f64, more: f64) -> Result<(), (f64, f64)> {
     if meanwhile <= before * 1.5 + more { Ok(()) } else { Err((before, meanwhile)) }
 }
 
-/// What the load client finds, which starts the others as processes of their own.
+/// What the load client finds, which runs on this test's core and starts the others as processes of their own.
 fn measure(arguments: &[&str]) -> Value {
+    pin_to_load_core();
     let gateway = Gateway::setup().set("limits.per_address", "100000").pinned().start();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("figures");
-    let mut command = Command::new("taskset");
-    command.args(["-c", LOAD_CORE]).arg(binary("bench")).arg("--json").arg(&file);
+    let mut command = Command::new(binary("bench"));
+    command.arg("--json").arg(&file);
     command.args(["--url", &format!("ws://{}/ws", gateway.public), "--api", &format!("http://{}/v1/publish", gateway.internal)]);
     command.args(["--channel", "event:live", "--pid", &gateway.process().pid().to_string()]).args(arguments);
-    let output = command.output().expect("taskset");
+    let output = command.output().expect("the load client");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     measured(arguments[0], String::from_utf8_lossy(&output.stdout).trim());
     let figures = std::fs::read(&file).expect("figures");

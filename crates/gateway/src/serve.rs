@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use tidegate::broker::Embedded;
 use tidegate::broker::embedded::OpenError;
-use tidegate::{Drained, Gate, Listener, Tls};
+use tidegate::{Drained, Gate, Listener, Tls, UpgradeSettings};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -96,7 +96,8 @@ impl Gateway {
         let asked = Arc::new(Notify::new());
         let departure = Departure::listen(Arc::clone(&asked))?;
         let tls = config.public.tls.as_ref().map(certificate).transpose()?;
-        let public = connections.spawn(listen_public(config.clone(), tls.clone())).await.map_err(io::Error::other)??;
+        let public =
+            connections.spawn(listen_public(config.public.listen, config.upgrade(), tls.clone())).await.map_err(io::Error::other)??;
         let internal = listen_internal(&config).await?;
         config.public.listen = public.local_addr()?;
         config.internal.listen = internal.local_addr()?;
@@ -152,9 +153,8 @@ fn certificate(files: &Certificate) -> Result<Tls, tidegate::TlsError> {
     Tls::from_files(&files.cert.0, &files.key.0)
 }
 
-async fn listen_public(config: Config, tls: Option<Tls>) -> Result<Listener, StartError> {
-    let address = config.public.listen;
-    let listener = Listener::bind(address, config.upgrade()).await;
+async fn listen_public(address: SocketAddr, bounds: UpgradeSettings, tls: Option<Tls>) -> Result<Listener, StartError> {
+    let listener = Listener::bind(address, bounds).await;
     let listener = listener.map_err(|error| StartError::Listen { key: "public.listen", address, error })?;
     Ok(match tls {
         Some(tls) => listener.with_tls(tls),

@@ -16,9 +16,9 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Homes {
     fanouts: Handle,
-    /// Where the first connection was opened, if that is another one. Whoever serves the same gate on a third has fan-outs that don't
-    /// wait for its drivers; the bounds of outboxes hold there too.
-    connections: OnceLock<Option<Handle>>,
+    /// Where the first connection was opened. Whoever serves the same gate on a further one has fan-outs that don't wait for its drivers; the
+    /// bounds of outboxes hold there too.
+    connections: OnceLock<Handle>,
 }
 
 impl Homes {
@@ -32,19 +32,17 @@ impl Homes {
 
     /// A connection is opened on this runtime.
     pub(super) fn note_connections(&self, current: impl FnOnce() -> Handle) {
-        self.connections.get_or_init(|| Some(current()).filter(|current| current.id() != self.fanouts.id()));
+        self.connections.get_or_init(current);
     }
 
     /// Lets drivers have a turn that were woken by now: they stand in the queue of their runtime, and this goes to its end. (A worker that
     /// has taken some of them to itself may come to this before it has polled the last.)
     pub(super) async fn give_drivers_a_turn(&self) {
-        match self.connections.get() {
-            Some(Some(connections)) => match timeout(LONGEST_TURN, connections.spawn(ready(()))).await {
-                Ok(Ok(())) | Err(_) => {}
-                // It is closed: there is nobody to wait for but the others here.
-                Ok(Err(_)) => yield_now().await,
-            },
-            Some(None) | None => yield_now().await,
+        let elsewhere = self.connections.get().filter(|connections| connections.id() != self.fanouts.id());
+        let Some(connections) = elsewhere else { return yield_now().await };
+        if let Ok(Err(_)) = timeout(LONGEST_TURN, connections.spawn(ready(()))).await {
+            // It is closed: there is nobody to wait for but the others here.
+            yield_now().await;
         }
     }
 }

@@ -67,8 +67,8 @@ impl Outside for Hub {
         self.fanout.full.forget(channel, port);
         if was_last {
             // Not on the runtime of the connection, which may be closing while the gate goes on.
-            let (channel, fanout) = (channel.clone(), Arc::clone(&self.fanout));
-            fanout.homes.fanouts().spawn(async move { self.unsubscribe_unless_wanted(&channel).await });
+            let (channel, home) = (channel.clone(), self.fanout.homes.fanouts().clone());
+            home.spawn(async move { self.unsubscribe_unless_wanted(&channel).await });
         }
     }
 
