@@ -86,29 +86,36 @@ fn a_disk_that_is_full_at_times_does_not_change_the_order() {
     let mut subscriber = subscribe(&gateway, &out, &["log:full", "--since", "earliest"]);
     let mut publisher = gateway.tool(&["publish", "log:full"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut input = publisher.stdin.take().unwrap();
+    let ballast = data.join("ballast");
+    assert!(fill(&ballast), "11 MiB are more than the disk has");
     let writer = std::thread::spawn(move || {
         for line in 0..LINES {
             writeln!(input, "{line} {}", "x".repeat(1500)).unwrap();
+            if line % 50 == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     });
-    let ballast = data.join("ballast");
-    let mut times_full = 0;
+    // Full before the first line: without this a quick machine may write them all between two moments without room.
+    wait_until("a line was refused", || gateway.log().contains("can't be written"));
+    std::fs::remove_file(&ballast).unwrap();
     while publisher.try_wait().unwrap().is_none() {
-        // As much as there is room for.
-        let full = File::create(&ballast).and_then(|mut file| file.write_all(&vec![1; 10 << 20]));
-        times_full += usize::from(full.is_err());
+        std::thread::sleep(random_ms(60));
+        fill(&ballast);
         std::thread::sleep(random_ms(20));
         std::fs::remove_file(&ballast).unwrap();
-        std::thread::sleep(random_ms(60));
     }
     writer.join().unwrap();
     assert!(publisher.wait().unwrap().success());
     wait_until("everything arrived", || lines(&out).len() >= LINES);
     end(&mut subscriber);
-    let refused = gateway.log().contains("can't be written");
-    assert!(times_full > 0 && refused, "{times_full} times full, refused: {refused}");
     let numbers: Vec<usize> = lines(&out).iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
     assert_eq!(numbers, (0..LINES).collect::<Vec<_>>());
+}
+
+/// Writes as much as there is room for; tells whether the disk is full now.
+fn fill(ballast: &std::path::Path) -> bool {
+    File::create(ballast).and_then(|mut file| file.write_all(&vec![1; 11 << 20])).is_err()
 }
 
 /// A small file system over a directory, unmounted at the end.
