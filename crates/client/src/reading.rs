@@ -11,7 +11,14 @@ use crate::event::{Cursor, Entry, Gap, Message, Published, Since, Snapshot};
 pub(crate) fn publication(publication: Publication) -> Message {
     let Publication { channel, position, id, key, body, .. } = publication;
     let deleted = body == Body::Deleted;
-    Message { channel: text(&channel), offset: position.map(|position| position.offset), id, key, data: data(&body), deleted }
+    Message {
+        channel: text(&channel),
+        offset: position.map(|position| position.offset),
+        id: id.map(Into::into),
+        key,
+        data: data(&body),
+        deleted,
+    }
 }
 
 pub(crate) fn snapshot(channel: &ChannelName, position: Position, entries: &[Arc<Publication>]) -> Snapshot {

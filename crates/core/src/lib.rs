@@ -10,6 +10,7 @@ mod codes;
 mod connection;
 mod grants;
 pub mod message;
+mod message_id;
 mod position;
 mod publication;
 pub mod session;
@@ -20,6 +21,7 @@ pub use channel::{ChannelKind, ChannelName, ChannelRule, HistoryAccess, InvalidC
 pub use codes::{CloseClass, CloseCode, ErrorCode, close_class};
 pub use connection::{ConnectionId, InvalidConnectionId};
 pub use grants::{Grants, Identity};
+pub use message_id::{DRAWN_BYTES, MessageId};
 pub use position::{Epoch, Position};
 pub use publication::{Body, Dialect, Publication};
 pub use session::Session;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Body, ChannelKind, ChannelName, ErrorCode, Position, Publication};
+use crate::{Body, ChannelKind, ChannelName, ErrorCode, MessageId, Position, Publication};
 
 /// A command's id, chosen by the client: 1 to 2^53 − 1.
 pub type CommandId = u64;
@@ -61,8 +61,8 @@ impl std::fmt::Debug for Credential {
 pub struct Publish {
     /// Where.
     pub channel: ChannelName,
-    /// By which repeats are recognised.
-    pub message_id: Option<Box<str>>,
+    /// By which repeats are recognised; one that was drawn here has none.
+    pub message_id: Option<MessageId>,
     /// Which entry of a `state` channel it replaces.
     pub key: Option<Box<str>>,
     /// What it carries.

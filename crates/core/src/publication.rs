@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::{ChannelName, Position};
+use crate::{ChannelName, MessageId, Position};
 
 /// An encoding of the wire protocol. The model is the same in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ pub struct Publication {
     /// Its place in the channel's history; `None` on `event` channels.
     pub position: Option<Position>,
     /// The publisher's id of it, by which repeats are recognised.
-    pub id: Option<Box<str>>,
+    pub id: Option<MessageId>,
     /// Which entry of a `state` channel it replaces.
     pub key: Option<Box<str>>,
     /// What it carries.
@@ -51,7 +51,7 @@ pub struct Publication {
 
 impl Publication {
     /// A message that nobody has encoded yet.
-    pub const fn new(channel: ChannelName, position: Option<Position>, id: Option<Box<str>>, key: Option<Box<str>>, body: Body) -> Self {
+    pub const fn new(channel: ChannelName, position: Option<Position>, id: Option<MessageId>, key: Option<Box<str>>, body: Body) -> Self {
         Self { channel, position, id, key, body, frames: [const { OnceLock::new() }; Dialect::COUNT] }
     }
 
@@ -73,7 +73,8 @@ impl Publication {
             Body::Data(data) => data.len(),
             Body::Deleted => 14,
         };
-        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        ENVELOPE + self.channel.as_str().len() + text(&self.id) + text(&self.key) + data
+        let id = self.id.as_ref().map_or(0, MessageId::len);
+        let key = self.key.as_ref().map_or(0, |key| key.len());
+        ENVELOPE + self.channel.as_str().len() + id + key + data
     }
 }

@@ -50,6 +50,6 @@ pub use tls::{Tls, TlsError};
 pub use tidegate_core::broker::{BoxFuture, Published};
 pub use tidegate_core::{
     Body, ChannelKind, ChannelName, ChannelRule, CloseCode, ConnectionId, Epoch, ErrorCode, Grants, HeartbeatSettings, HistoryAccess,
-    Identity, InvalidChannel, InvalidConnectionId, InvalidPattern, LimitSettings, OutboxSettings, Overflow, Pattern, Position, Publication,
-    RateSettings, ReconnectSettings, Retention, SessionSettings, message,
+    Identity, InvalidChannel, InvalidConnectionId, InvalidPattern, LimitSettings, MessageId, OutboxSettings, Overflow, Pattern, Position,
+    Publication, RateSettings, ReconnectSettings, Retention, SessionSettings, message,
 };

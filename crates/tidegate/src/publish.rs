@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tidegate_core::broker::{Broker, BrokerError, Published, Sequence};
 use tidegate_core::message::Publish;
-use tidegate_core::{Body, ChannelName, ChannelRule, ErrorCode, InvalidChannel, Overflow, SessionSettings};
+use tidegate_core::{Body, ChannelName, ChannelRule, DRAWN_BYTES, ErrorCode, InvalidChannel, MessageId, Overflow, SessionSettings};
 use tokio::sync::oneshot;
 use ulid::Ulid;
 
@@ -233,7 +233,9 @@ fn name(publishes: &mut [Publish]) {
             None => Ulid::new(),
         };
         last = Some(id);
-        publish.message_id = Some(Box::from(&*id.array_to_str(&mut [0; ulid::ULID_LEN])));
+        let mut text = [0; DRAWN_BYTES];
+        id.array_to_str(&mut text);
+        publish.message_id = Some(MessageId::drawn(&text));
     }
 }
 
@@ -253,6 +255,6 @@ mod tests {
         publishes.chunks_mut(50).for_each(name);
         let ids: HashSet<_> = publishes.iter().map(|publish| publish.message_id.clone().unwrap()).collect();
         assert_eq!((ids.len(), publishes[7].message_id.as_deref()), (200, Some("mine")));
-        assert!(ids.iter().all(|id| id.as_ref() == "mine" || Ulid::from_string(id).is_ok_and(|id| !id.is_nil())));
+        assert!(ids.iter().all(|id| id.as_str() == "mine" || Ulid::from_string(id).is_ok_and(|id| !id.is_nil())));
     }
 }

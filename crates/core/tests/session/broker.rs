@@ -130,7 +130,7 @@ impl Model {
             }
             _ => {}
         }
-        let id = publish.message_id.clone().map(|id| (publish.channel.clone(), id));
+        let id = publish.message_id.as_deref().map(|id| (publish.channel.clone(), id.into()));
         if let Some(position) = id.as_ref().and_then(|id| self.seen.get(id)) {
             return Ok(Published { position: *position, duplicate: true });
         }

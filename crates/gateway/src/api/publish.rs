@@ -103,7 +103,7 @@ pub(super) fn parse(text: &[u8], before: Option<&ChannelName>) -> Result<Publish
             return Err(Refusal::field(field, format!("has to be 1 to {NAME_BYTES} bytes")));
         }
     }
-    Ok(Publish { channel, message_id: wish.message_id, key: wish.key, body })
+    Ok(Publish { channel, message_id: wish.message_id.map(Into::into), key: wish.key, body })
 }
 
 /// Whether the channel's publishers wait for its subscribers.

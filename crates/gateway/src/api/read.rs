@@ -68,7 +68,7 @@ impl Message {
         };
         Self {
             offset: publication.offset(),
-            id: publication.id.clone(),
+            id: publication.id.as_deref().map(Into::into),
             key: publication.key.clone(),
             data,
             deleted: publication.body == Body::Deleted,

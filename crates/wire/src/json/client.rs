@@ -259,7 +259,7 @@ fn decode_challenge(said: &Said<'_>) -> Result<Challenge, Wrong> {
 fn decode_publication(said: &Said<'_>) -> Result<Publication, Wrong> {
     let position = said.offset.integer(0)?.map(|offset| Position { epoch: Epoch::UNKNOWN, offset });
     let body = decode_body(&said.data, &said.deleted)?;
-    Ok(Publication::new(said.channel.channel()?, position, said.id.boxed()?, said.key.boxed()?, body))
+    Ok(Publication::new(said.channel.channel()?, position, said.id.boxed()?.map(Into::into), said.key.boxed()?, body))
 }
 
 fn decode_body(data: &Field<'_>, deleted: &Field<'_>) -> Result<Body, Wrong> {

@@ -119,7 +119,7 @@ fn since(field: &Field<'_>) -> Result<Option<Since>, Wrong> {
 fn publish(command: &Command<'_>) -> Result<Publish, Wrong> {
     Ok(Publish {
         channel: command.channel.channel()?,
-        message_id: name(&command.message_id)?,
+        message_id: name(&command.message_id)?.map(Into::into),
         key: name(&command.key)?,
         body: match (command.data.raw.is_some(), command.deleted.flag()?) {
             (true, false) => Body::Data(command.data.value()?),

@@ -35,7 +35,7 @@ pub(super) fn body<'a>(object: Object<'a>, body: &Body) -> Object<'a> {
 /// The bytes of a publication's payload, for whoever has to say them before it.
 pub fn publication_len(publication: &Publication) -> usize {
     const ENVELOPE: usize = r#"{"type":"message","channel":""}"#.len();
-    let text = |name: &str, text: &Option<Box<str>>| text.as_ref().map_or(0, |text| name.len() + quoted_len(text));
+    let text = |name: &str, text: Option<&str>| text.map_or(0, |text| name.len() + quoted_len(text));
     let offset = publication.position.map_or(0, |position| r#","offset":"#.len() + decimal_len(position.offset));
     let body = match &publication.body {
         Body::Data(data) => r#","data":"#.len() + data.len(),
@@ -43,8 +43,8 @@ pub fn publication_len(publication: &Publication) -> usize {
     };
     ENVELOPE
         + publication.channel.as_str().len()
-        + text(r#","key":"#, &publication.key)
+        + text(r#","key":"#, publication.key.as_deref())
         + offset
-        + text(r#","id":"#, &publication.id)
+        + text(r#","id":"#, publication.id.as_deref())
         + body
 }

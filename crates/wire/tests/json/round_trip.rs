@@ -11,7 +11,7 @@ use proptest::sample::select;
 use tidegate_core::message::{
     ClientMessage, Credential, DepartReason, Gap, GapReason, Publish, ReauthReason, Recovery, ServerMessage, Since, Welcome,
 };
-use tidegate_core::{Body, ChannelKind, ChannelName, Epoch, ErrorCode, Position, Publication, ReconnectSettings};
+use tidegate_core::{Body, ChannelKind, ChannelName, DRAWN_BYTES, Epoch, ErrorCode, MessageId, Position, Publication, ReconnectSettings};
 use tidegate_wire::json::{self, Challenge, FromServer, INTEGER_MAX};
 
 fn integer(least: u64) -> impl Strategy<Value = u64> + Clone {
@@ -28,6 +28,14 @@ fn text() -> impl Strategy<Value = Box<str>> {
 
 fn name() -> impl Strategy<Value = Box<str>> {
     "[^\\p{Cc}]{1,60}".prop_map(Into::into)
+}
+
+fn message_id() -> impl Strategy<Value = MessageId> {
+    let drawn = "[0-9A-Z]{26}".prop_map(|text| {
+        let text: &[u8; DRAWN_BYTES] = text.as_bytes().try_into().expect("as many");
+        MessageId::drawn(text)
+    });
+    prop_oneof![text().prop_map(MessageId::from), drawn]
 }
 
 fn json_text() -> impl Strategy<Value = Bytes> {
@@ -66,7 +74,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
     let since = prop_oneof![position().prop_map(Since::Position), Just(Since::Earliest), integer(1).prop_map(Since::Last)];
     let publish = (channel(), option::of(name()), option::of(name()), body()).prop_map(|(channel, message_id, key, body)| Publish {
         channel,
-        message_id,
+        message_id: message_id.map(MessageId::from),
         key,
         body,
     });
@@ -210,7 +218,7 @@ proptest! {
 
     #[test]
     fn a_publication_without_its_epoch(
-        channel in channel(), position in option::of(position()), id in option::of(text()), key in option::of(text()), body in body(),
+        channel in channel(), position in option::of(position()), id in option::of(message_id()), key in option::of(text()), body in body(),
     ) {
         let publication = Publication::new(channel.clone(), position, id.clone(), key.clone(), body.clone());
         let mut frame = Vec::new();

@@ -141,7 +141,7 @@ impl Server {
                 ClientMessage::Subscribe { id, since, .. } => self.subscribe_state(attempt, id, since),
                 ClientMessage::Publish { id, publish } => {
                     let (message_id, Body::Data(data)) = (publish.message_id.unwrap(), publish.body) else { panic!("{text}") };
-                    vec![self.store(id, message_id, &data)]
+                    vec![self.store(id, message_id.into(), &data)]
                 }
                 ClientMessage::Unsubscribe { id, .. } => vec![ServerMessage::Ok { id }],
                 ClientMessage::Ping { n } => vec![ServerMessage::Pong { n }],

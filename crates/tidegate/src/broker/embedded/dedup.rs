@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use tidegate_core::message::Publish;
 
 /// Ids by a keyed hash of 128 bits: a false match among ten thousand is less likely than a broken disk that nobody notices.
 #[derive(Debug, Default)]
@@ -36,6 +37,12 @@ pub(super) const ID_COST: usize = 88;
 pub(super) struct IdHasher(RandomState, RandomState);
 
 impl IdHasher {
+    /// The id by which a repeat of a message would be found; `None` where it can't be one, since its id was drawn for it.
+    pub(super) fn of(&self, publish: &Publish) -> Option<u128> {
+        let id = publish.message_id.as_ref().filter(|id| !id.is_drawn())?;
+        Some(self.hash(id))
+    }
+
     pub(super) fn hash(&self, id: &str) -> u128 {
         u128::from(self.0.hash_one(id)) << 64 | u128::from(self.1.hash_one(id))
     }
@@ -103,6 +110,7 @@ impl Dedup {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidegate_core::{Body, ChannelName, DRAWN_BYTES, MessageId};
 
     use super::*;
 
@@ -154,6 +162,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_an_id_that_a_publisher_gave_can_come_again() {
+        let hasher = IdHasher::default();
+        let of = |message_id| {
+            let channel = ChannelName::new("a").unwrap();
+            hasher.of(&Publish { channel, message_id, key: None, body: Body::Deleted })
+        };
+        let text = [b'0'; DRAWN_BYTES];
+        let given = MessageId::from(std::str::from_utf8(&text).unwrap());
+        assert_eq!((of(None), of(Some(MessageId::drawn(&text))), of(Some(given.clone()))), (None, None, Some(hasher.hash(&given))));
     }
 
     #[test]

@@ -178,12 +178,11 @@ impl Embedded {
         publishes: Vec<Publish>,
     ) -> Vec<Result<Published, BrokerError>> {
         let terms = Terms::of(rule);
-        let publishes = publishes.into_iter();
         if self.is_on_disk(rule) {
-            let messages = publishes.map(|publish| Message::new(publish, &self.shared)).collect();
-            return self.shared.queue.publish_all(terms, messages, sequence).await;
+            return self.shared.queue.publish_all(terms, Message::all(publishes, &self.shared), sequence).await;
         }
         publishes
+            .into_iter()
             .map(|publish| {
                 if sequence.is_broken() {
                     return Err(Sequence::refusal());
@@ -200,7 +199,7 @@ impl Embedded {
     }
 
     fn publish_now(&self, terms: &Terms, publish: Publish) -> Result<Published, BrokerError> {
-        let id = publish.message_id.as_deref().map(|id| self.shared.hasher.hash(id));
+        let id = self.shared.hasher.of(&publish);
         match terms.kind {
             _ if self.shared.queue.is_closed() => Err(BrokerError::Closed),
             ChannelKind::Event => self.shared.publish_event(publish, id),

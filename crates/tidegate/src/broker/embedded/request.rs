@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_core::broker::{BrokerError, Published, Sequence};
 use tidegate_core::message::Publish;
-use tidegate_core::{Body, Publication};
+use tidegate_core::{Body, MessageId, Publication};
 use tokio::sync::oneshot;
 
 use super::channel::Channel;
@@ -77,20 +77,35 @@ impl Request {
 impl Message {
     /// What needs no order is done by the publisher: there are many of them, and one log.
     pub(super) fn new(publish: Publish, shared: &Shared) -> Self {
-        let id = publish.message_id.as_deref().map(|id| shared.hasher.hash(id));
         let channel = shared.channels.get(&publish.channel);
-        Self { publish, channel, id }
+        Self { id: shared.hasher.of(&publish), publish, channel }
+    }
+
+    /// The same for several: neighbours on one channel look for it once.
+    pub(super) fn all(publishes: Vec<Publish>, shared: &Shared) -> Vec<Self> {
+        let mut messages: Vec<Self> = Vec::with_capacity(publishes.len());
+        for publish in publishes {
+            let message = match messages.last() {
+                Some(last) if last.publish.channel == publish.channel => {
+                    Self { id: shared.hasher.of(&publish), channel: last.channel.clone(), publish }
+                }
+                _ => Self::new(publish, shared),
+            };
+            messages.push(message);
+        }
+        messages
     }
 
     fn cost(&self) -> usize {
         // The costs of a publication are those of what it is made from.
-        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let data = match &self.publish.body {
+        let Publish { message_id, key, body, .. } = &self.publish;
+        let texts = message_id.as_ref().map_or(0, MessageId::len) + key.as_ref().map_or(0, |key| key.len());
+        let data = match body {
             Body::Data(data) => data.len(),
             Body::Deleted => 0,
         };
         // Twice: in the queue and in the batch.
-        size_of::<Publication>() + MESSAGE_COST + 2 * (text(&self.publish.message_id) + text(&self.publish.key) + data)
+        size_of::<Publication>() + MESSAGE_COST + 2 * (texts + data)
     }
 }
 

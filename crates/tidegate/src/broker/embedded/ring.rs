@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidegate_core::{Body, Publication};
+use tidegate_core::{Body, MessageId, Publication};
 
 /// Messages with consecutive offsets.
 #[derive(Debug, Default)]
@@ -27,12 +27,13 @@ pub(super) fn cost(publication: &Publication) -> usize {
 
 /// Bytes of id, key and data: what retention counts.
 pub(super) fn payload(publication: &Publication) -> u64 {
-    let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+    let id = publication.id.as_ref().map_or(0, MessageId::len);
+    let key = publication.key.as_ref().map_or(0, |key| key.len());
     let data = match &publication.body {
         Body::Data(data) => data.len(),
         Body::Deleted => 0,
     };
-    (text(&publication.id) + text(&publication.key) + data) as u64
+    (id + key + data) as u64
 }
 
 impl Ring {
