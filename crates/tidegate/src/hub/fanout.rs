@@ -1,19 +1,19 @@
 //! From the broker to the sockets: batches of a channel's messages, handed to each of its subscribers, and what became of them.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use tidegate_core::broker::Sink;
 use tidegate_core::session::{Input, Push};
-use tidegate_core::{ChannelName, ChannelRule, Dialect, Position, Publication};
+use tidegate_core::{ChannelName, Dialect, Position, Publication};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::busy::Busy;
+use super::crowd::{Crowd, List, Member};
 use super::full::Full;
 use super::homes::Homes;
 use super::pending::Item;
-use super::registry::{Begin, Member, Registry};
+use super::registry::Registry;
 use super::small::{FEW, Small};
 use super::stint::{Load, QUEUED_IN_A_ROW, Stint, WRITTEN_IN_A_ROW, Woken, give_way, is_at_rest};
 use super::turn::Turn;
@@ -48,9 +48,8 @@ pub(crate) struct FanOut {
 
 /// Messages on their way to a channel's subscribers.
 pub(super) struct Delivery {
-    pub(super) rule: Arc<ChannelRule>,
-    pub(super) channel: ChannelName,
-    pub(super) members: Arc<Vec<Member>>,
+    pub(super) crowd: Arc<Crowd>,
+    pub(super) members: Arc<List>,
     pub(super) batch: Batch,
     pub(super) first: u64,
 }
@@ -109,7 +108,7 @@ impl FanOut {
     /// Waits until of what the channel has been given so far at most so many items are unfinished. What others publish meanwhile does not
     /// prolong it.
     pub(super) async fn catch_up(&self, channel: &ChannelName, most: usize) {
-        if let Some(less) = self.registry.wait_for_pace(channel, most) {
+        if let Some(less) = self.registry.find(channel).and_then(|crowd| crowd.wait_for_pace(most)) {
             // Its end is all that is waited for.
             let _ = less.await;
         }
@@ -117,13 +116,13 @@ impl FanOut {
 
     /// Whether too much is unfinished.
     pub(super) fn is_behind(&self, channel: &ChannelName) -> bool {
-        self.registry.is_behind(channel, BACKLOG)
+        self.registry.find(channel).is_some_and(|crowd| crowd.is_behind(BACKLOG))
     }
 
     /// What a publisher waits for after a publish: that of what the channel has been given so far not too much is unfinished; if it
     /// pauses its publishers nothing, so that who is full is known. Not before the publish: who waited could be overtaken.
     pub(crate) fn pace(&self, channel: &ChannelName, pauses: bool) -> Option<oneshot::Receiver<()>> {
-        self.registry.wait_for_pace(channel, if pauses { 0 } else { UNFINISHED })
+        self.registry.find(channel)?.wait_for_pace(if pauses { 0 } else { UNFINISHED })
     }
 
     /// A connection is opened on the runtime of the caller.
@@ -131,54 +130,57 @@ impl FanOut {
         self.homes.note_connections(Handle::current);
     }
 
-    fn put(&self, channel: &ChannelName, item: Item) {
-        let Some(Begin { rule, members }) = self.registry.put(channel, item) else { return };
+    fn put(&self, crowd: Arc<Crowd>, item: Item) {
+        let Some(members) = crowd.put(item) else { return };
         self.busy.begin();
-        let is_small = members <= FEW && rule.flush_window.is_zero();
-        let begins = if is_small { self.small.enter(channel.clone()) } else { Some(channel.clone()) };
-        if let Some(channel) = begins {
-            self.begin(channel, rule.flush_window, is_small);
+        let is_small = members <= FEW && crowd.rule.flush_window.is_zero();
+        let begins = if is_small { self.small.enter(crowd) } else { Some(crowd) };
+        if let Some(crowd) = begins {
+            self.begin(crowd, is_small);
         }
     }
 
-    pub(super) fn begin(&self, channel: ChannelName, flush_window: Duration, is_small: bool) {
+    pub(super) fn begin(&self, crowd: Arc<Crowd>, is_small: bool) {
         if let Some(fanout) = self.own.upgrade() {
-            self.homes.fanouts().spawn(Turn::new(fanout, channel, flush_window, is_small).run());
+            self.homes.fanouts().spawn(Turn::new(fanout, crowd, is_small).run());
         }
     }
 
     fn count(&self, tally: &Tally<'_>) {
-        let Delivery { rule, channel, .. } = tally.delivery;
+        let crowd = &tally.delivery.crowd;
+        let rule = &crowd.rule;
         self.metrics.delivered(rule.kind, tally.reached);
         self.metrics.buffered(tally.most_buffered);
         if tally.dropped > 0 {
             self.metrics.dropped(rule.kind, rule.overflow, tally.dropped);
         }
         if !tally.full.is_empty() {
-            self.note_full(channel, &tally.full);
+            self.note_full(crowd, &tally.full);
         }
     }
 
     /// Publishers wait for these. Who has left since it was delivered to is found by looking after the noting: who leaves later than that is
     /// forgotten as it leaves.
-    pub(super) fn note_full(&self, channel: &ChannelName, full: &[Member]) {
-        self.full.note(channel, full.iter().map(|member| Arc::clone(&member.port)));
-        for member in full.iter().filter(|member| !self.registry.has(channel, member)) {
-            self.full.forget(channel, &member.port);
+    pub(super) fn note_full(&self, crowd: &Crowd, full: &[Member]) {
+        self.full.note(&crowd.channel, full.iter().map(|member| Arc::clone(&member.port)));
+        for member in full.iter().filter(|member| !crowd.has(member)) {
+            self.full.forget(&crowd.channel, &member.port);
         }
     }
 }
 
 impl Sink for FanOut {
     fn deliver(&self, publication: &Arc<Publication>) {
-        if self.registry.has_members(&publication.channel) {
-            self.put(&publication.channel, Item::Message(self.charged(publication)));
+        if let Some(crowd) = self.registry.find(&publication.channel) {
+            self.put(crowd, Item::Message(self.charged(publication)));
         }
     }
 
     fn lost(&self, channel: &ChannelName, position: Option<Position>) {
         self.metrics.bus_lost.inc();
-        self.put(channel, Item::Lost(position));
+        if let Some(crowd) = self.registry.find(channel) {
+            self.put(crowd, Item::Lost(position));
+        }
     }
 }
 
@@ -198,7 +200,7 @@ impl FanOut {
             let queued = self.deliver_to(chunk, if writes { self.route() } else { Route::Queue }, &mut tally);
             if stint.add(chunk, each, in_a_row) {
                 give_way(&self.homes, Woken { chunk, queued, crowd: delivery.members.len() }).await;
-                writes = writes && !(is_alone && self.registry.has_pending(&delivery.channel));
+                writes = writes && !(is_alone && delivery.crowd.has_pending());
             }
             left = later;
         }

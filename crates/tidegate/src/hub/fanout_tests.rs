@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
 
-use super::registry::Member;
+use super::crowd::Member;
 use crate::connection::Port;
 use crate::instructions::{Room, subscribe};
 
@@ -184,7 +184,8 @@ fn a_word_of_loss_lets_others_have_their_turns() {
 fn a_publisher_waits_for_what_was_there_when_it_published() {
     let (channel, room) = room(1);
     let publish = |messages| (0..messages).for_each(|_| room.fanout.deliver(&message(&channel, "1")));
-    let take = || room.fanout.registry.take(&channel).is_some();
+    let crowd = room.fanout.registry.find(&channel).unwrap();
+    let take = || crowd.take().is_ok();
     publish(40);
     let mut all = room.fanout.pace(&channel, true).unwrap();
     assert!(room.fanout.pace(&channel, false).is_none(), "so few may be unfinished");
@@ -214,16 +215,17 @@ fn who_leaves_a_channel_is_not_full_any_more() {
 #[test]
 fn who_left_before_it_was_noted_is_not_waited_for() {
     let (channel, room) = room(2);
-    let members = room.fanout.registry.members(&channel);
+    let crowd = room.fanout.registry.find(&channel).unwrap();
+    let members = crowd.members();
     let [left, stays] = &members[..] else { panic!("{members:?}") };
     room.fanout.registry.leave(&channel, &left.port, left.subscription);
     room.fanout.full.forget(&channel, &left.port);
-    room.fanout.note_full(&channel, &members);
+    room.fanout.note_full(&crowd, &members);
     assert!(!room.fanout.full.is_empty(), "one is there");
     room.fanout.registry.leave(&channel, &stays.port, stays.subscription);
     room.fanout.full.forget(&channel, &stays.port);
     assert!(room.fanout.full.is_empty());
-    room.fanout.note_full(&channel, &members);
+    room.fanout.note_full(&crowd, &members);
     assert!(room.fanout.full.is_empty());
 }
 
@@ -350,7 +352,8 @@ fn a_message_that_comes_during_the_writes_is_joined_by_the_rest() {
     let (fanout, second) = (Arc::clone(&crowd.room.fanout), message(&crowd.channel, "2"));
     crowd.room.fanout.deliver(&message(&crowd.channel, "1"));
     crowd.room.runtime.block_on(async move {
-        while fanout.registry.has_pending(&second.channel) {
+        let channel = fanout.registry.find(&second.channel).unwrap();
+        while channel.has_pending() {
             yield_now().await;
         }
         // The first is taken, and written to 128.

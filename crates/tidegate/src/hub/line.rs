@@ -202,7 +202,7 @@ mod tests {
                 }
                 assert!(turn < 1000, "it waits for ever");
                 // Always as far behind as a stream of lines keeps a channel.
-                while !hub.fanout.registry.is_behind(&channel, BACKLOG * 2) {
+                while !hub.fanout.registry.find(&channel).unwrap().is_behind(BACKLOG * 2) {
                     publish(hub, &channel, 64);
                 }
                 yield_now().await;

@@ -1,6 +1,7 @@
 //! Channels and their subscribers on this node: what the broker delivers goes out, what sessions want done is done.
 
 mod busy;
+mod crowd;
 mod fanout;
 #[cfg(test)]
 mod fanout_tests;
@@ -36,10 +37,10 @@ use crate::publish::Publisher;
 use crate::request::HandleRequest;
 use crate::settings::Config;
 
+#[cfg(any(test, feature = "instructions"))]
+pub(crate) use crowd::Member;
 pub(crate) use fanout::FanOut;
 pub(crate) use line::Lines;
-#[cfg(any(test, feature = "instructions"))]
-pub(crate) use registry::Member;
 pub(crate) use replay::Replay;
 pub(crate) use shed::shed_when_over;
 

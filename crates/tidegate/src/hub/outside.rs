@@ -13,8 +13,8 @@ use tidegate_core::{ChannelName, ChannelRule, CloseCode, ErrorCode};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Hub;
+use super::crowd::Member;
 use super::line::Wish;
-use super::registry::Member;
 use crate::auth::Refused;
 use crate::clock::Clock;
 use crate::connection::{Alarms, Outside, Port, Teardown};

@@ -25,12 +25,21 @@ pub(crate) enum Items {
     Lost(Option<Position>),
 }
 
-/// A channel's queue. It is there as long as a task hands out what is in it.
+/// A channel's queue. It is there as long as a task hands out what is in it. Where one item comes by itself, which is the rule on small
+/// channels, it costs no allocation.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    items: Line,
+    first: Option<Item>,
     /// Items that were taken and are being handed out.
-    in_hand: usize,
+    in_hand: u32,
+    more: Option<Box<More>>,
+}
+
+/// What there is of a queue only where more than one thing happens.
+#[derive(Debug, Default)]
+struct More {
+    /// Empty if there is no first.
+    later: VecDeque<Item>,
     /// Publishers that wait until so many of the channel's items are handed out, in the order of that. A wait is over when its end here is
     /// dropped.
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
@@ -38,99 +47,80 @@ pub(super) struct Pending {
     batch: Option<Arc<Notify>>,
 }
 
-/// Items in their order. Where one comes by itself, which is the rule on small channels, it costs no allocation.
-#[derive(Debug, Default)]
-struct Line {
-    first: Option<Item>,
-    /// Empty if there is no first.
-    later: VecDeque<Item>,
-}
-
-impl Line {
-    fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.later.len()
-    }
-
-    const fn front(&self) -> Option<&Item> {
-        self.first.as_ref()
-    }
-
-    fn push_back(&mut self, item: Item) {
-        if self.first.is_none() {
-            self.first = Some(item);
-        } else {
-            self.later.push_back(item);
-        }
-    }
-
-    fn push_front(&mut self, item: Item) {
-        if let Some(second) = self.first.replace(item) {
-            self.later.push_front(second);
-        }
-    }
-
-    fn pop_front(&mut self) -> Option<Item> {
-        std::mem::replace(&mut self.first, self.later.pop_front())
-    }
-}
-
 impl Pending {
     pub(super) fn len(&self) -> usize {
-        self.items.len()
+        usize::from(self.first.is_some()) + self.more.as_ref().map_or(0, |more| more.later.len())
     }
 
     /// Items that are not yet with every subscriber.
     pub(super) fn unfinished(&self) -> usize {
-        self.items.len() + self.in_hand
+        self.len() + self.in_hand as usize
     }
 
     pub(super) fn put(&mut self, item: Item) {
-        self.items.push_back(item);
-        if self.items.len() >= BATCH_MESSAGES
-            && let Some(batch) = self.batch.take()
+        if self.first.is_none() {
+            self.first = Some(item);
+        } else {
+            self.more.get_or_insert_default().later.push_back(item);
+        }
+        if self.len() >= BATCH_MESSAGES
+            && let Some(batch) = self.more.as_mut().and_then(|more| more.batch.take())
         {
             batch.notify_waiters();
         }
     }
 
+    fn push_front(&mut self, item: Item) {
+        if let Some(second) = self.first.replace(item) {
+            self.more.get_or_insert_default().later.push_front(second);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Item> {
+        let next = self.more.as_mut().and_then(|more| more.later.pop_front());
+        std::mem::replace(&mut self.first, next)
+    }
+
     /// Nothing to wait for: nothing is there, or as much as a write takes.
     pub(super) fn wait_for_batch(&mut self) -> Option<OwnedNotified> {
-        let waits = (1..BATCH_MESSAGES).contains(&self.items.len());
-        waits.then(|| Arc::clone(self.batch.get_or_insert_default()).notified_owned())
+        let waits = (1..BATCH_MESSAGES).contains(&self.len());
+        waits.then(|| Arc::clone(self.more.get_or_insert_default().batch.get_or_insert_default()).notified_owned())
     }
 
     /// What comes first may have been lost on the way: its task panicked.
     pub(super) fn interrupted(&mut self) {
-        self.items.push_front(Item::Lost(None));
+        self.push_front(Item::Lost(None));
     }
 
     /// Takes as many messages as fit one write, or the word of a loss that stands before them. What was taken last is handed out, `done`
     /// items in all.
     pub(super) fn take(&mut self, done: u64) -> Option<Items> {
-        while self.waiting.front().is_some_and(|(until, _)| *until <= done) {
-            self.waiting.pop_front();
+        if let Some(more) = &mut self.more {
+            while more.waiting.front().is_some_and(|(until, _)| *until <= done) {
+                more.waiting.pop_front();
+            }
         }
-        let before = self.items.len();
+        let before = self.len();
         let taken = self.take_batch();
-        self.in_hand = before - self.items.len();
+        self.in_hand = u32::try_from(before - self.len()).unwrap_or(u32::MAX);
         taken
     }
 
     fn take_batch(&mut self) -> Option<Items> {
-        if let Item::Lost(position) = self.items.front()? {
+        if let Item::Lost(position) = self.first.as_ref()? {
             let position = *position;
-            self.items.pop_front();
+            self.pop_front();
             return Some(Items::Lost(position));
         }
         let (mut messages, mut bytes) = (SmallVec::new(), 0);
         while messages.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
-            match self.items.pop_front() {
+            match self.pop_front() {
                 Some(Item::Message(message)) => {
                     bytes += message.cost();
                     messages.push(message);
                 }
                 Some(lost) => {
-                    self.items.push_front(lost);
+                    self.push_front(lost);
                     break;
                 }
                 None => break,
@@ -142,9 +132,10 @@ impl Pending {
     /// A wait that ends once so many of the channel's items are handed out, or the last one is.
     pub(super) fn wait_until(&mut self, done: u64) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
+        let waiting = &mut self.more.get_or_insert_default().waiting;
         // Nearly always at the end: it is the beginning of a publish that waits for fewer than its end.
-        let at = self.waiting.partition_point(|(until, _)| *until <= done);
-        self.waiting.insert(at, (done, sender));
+        let at = waiting.partition_point(|(until, _)| *until <= done);
+        waiting.insert(at, (done, sender));
         receiver
     }
 }

@@ -2,9 +2,11 @@
 //! would cost more than the writes it makes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_core::ChannelName;
+
+use super::crowd::Crowd;
 
 /// Subscribers that are few: a sixteenth of what a fan-out writes in a row.
 pub(super) const FEW: usize = 8;
@@ -25,7 +27,7 @@ pub(super) struct Small {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<ChannelName>,
+    waiting: VecDeque<Arc<Crowd>>,
     tasks: usize,
 }
 
@@ -35,18 +37,18 @@ impl Small {
     }
 
     /// A channel has something to hand out. Gives it back if a task has to begin with it.
-    pub(super) fn enter(&self, channel: ChannelName) -> Option<ChannelName> {
+    pub(super) fn enter(&self, crowd: Arc<Crowd>) -> Option<Arc<Crowd>> {
         let mut state = self.state.lock();
         if state.tasks < self.most && state.waiting.len() >= state.tasks * WAITING_EACH {
             state.tasks += 1;
-            return Some(channel);
+            return Some(crowd);
         }
-        state.waiting.push_back(channel);
+        state.waiting.push_back(crowd);
         None
     }
 
     /// What a task that has served its channel goes on with; without anything it is over.
-    pub(super) fn next(&self) -> Option<ChannelName> {
+    pub(super) fn next(&self) -> Option<Arc<Crowd>> {
         let mut state = self.state.lock();
         let next = state.waiting.pop_front();
         if next.is_none() {
@@ -60,22 +62,31 @@ impl Small {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::{ChannelKind, ChannelName, ChannelRule, Pattern};
+
     use super::*;
 
-    fn channel(number: usize) -> ChannelName {
-        ChannelName::new(&format!("a:{number}")).unwrap()
+    fn crowd(number: usize) -> Arc<Crowd> {
+        let rule = ChannelRule::new(Pattern::new("**").unwrap(), ChannelKind::Event);
+        Arc::new(Crowd::new(ChannelName::new(&number.to_string()).unwrap(), Arc::new(rule)))
+    }
+
+    fn number(crowd: Arc<Crowd>) -> usize {
+        crowd.channel.as_str().parse().unwrap()
     }
 
     #[test]
     fn a_task_goes_on_with_what_waits_and_another_helps_when_much_does() {
         let small = Small::new(2);
-        let begun: Vec<usize> = (0..100).filter(|number| small.enter(channel(*number)).is_some()).collect();
+        let enter = |number| small.enter(crowd(number)).map(self::number);
+        let next = || small.next().map(number);
+        let begun: Vec<usize> = (0..100).filter_map(enter).collect();
         assert_eq!(begun, [0, WAITING_EACH + 1]);
-        let waited: Vec<ChannelName> = std::iter::from_fn(|| small.next()).collect();
-        assert_eq!(waited, (1..100).filter(|number| *number != WAITING_EACH + 1).map(channel).collect::<Vec<_>>());
+        let waited: Vec<usize> = std::iter::from_fn(next).collect();
+        assert_eq!(waited, (1..100).filter(|number| *number != WAITING_EACH + 1).collect::<Vec<_>>());
         // One of the two is over; the other serves on.
-        assert_eq!(small.enter(channel(0)), None);
-        assert_eq!((small.next(), small.next()), (Some(channel(0)), None));
-        assert_eq!(small.enter(channel(1)), Some(channel(1)), "all tasks are over");
+        assert_eq!(enter(0), None);
+        assert_eq!((next(), next()), (Some(0), None));
+        assert_eq!(enter(1), Some(1), "all tasks are over");
     }
 }

@@ -2,8 +2,8 @@
 
 use tokio::task::yield_now;
 
+use super::crowd::Member;
 use super::homes::Homes;
-use super::registry::Member;
 
 /// Subscribers written to in a row, be it of one message or of several, before other tasks get their turn: about a millisecond.
 pub(super) const WRITTEN_IN_A_ROW: usize = 128;

@@ -1,15 +1,13 @@
 //! The task that hands out what a channel has pending: its turns, and what becomes of the channel when it ends.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tidegate_core::ChannelName;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::crowd::{Crowd, Step};
 use super::fanout::{Delivery, FanOut};
 use super::pending::Items;
-use super::registry::Step;
 use super::small::{self, FEW};
 use super::stint::Stint;
 use crate::connection::Batch;
@@ -18,8 +16,7 @@ use crate::connection::Batch;
 /// the next such channel.
 pub(super) struct Turn {
     fanout: Arc<FanOut>,
-    channel: ChannelName,
-    flush_window: Duration,
+    crowd: Arc<Crowd>,
     is_small: bool,
     stint: Stint,
     begun: bool,
@@ -27,8 +24,8 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    pub(super) fn new(fanout: Arc<FanOut>, channel: ChannelName, flush_window: Duration, is_small: bool) -> Self {
-        Self { fanout, channel, flush_window, is_small, stint: Stint::default(), begun: false, ended: false }
+    pub(super) fn new(fanout: Arc<FanOut>, crowd: Arc<Crowd>, is_small: bool) -> Self {
+        Self { fanout, crowd, is_small, stint: Stint::default(), begun: false, ended: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -39,7 +36,7 @@ impl Turn {
         while self.is_small
             && let Some(next) = self.fanout.small.next()
         {
-            (self.channel, self.ended) = (next, false);
+            (self.crowd, self.ended) = (next, false);
             self.empty().await;
         }
     }
@@ -48,14 +45,14 @@ impl Turn {
     async fn empty(&mut self) {
         self.gather().await;
         let mut steps = 0;
-        while let Some(step) = self.fanout.registry.take(&self.channel) {
+        while let Some(step) = self.fanout.registry.take(&self.crowd) {
             let has_outgrown = step.members.len() > FEW;
             self.hand_out(step).await;
             steps += 1;
-            if self.is_small && (has_outgrown || steps >= small::STEPS) && self.fanout.registry.has_pending(&self.channel) {
+            if self.is_small && (has_outgrown || steps >= small::STEPS) && self.crowd.has_pending() {
                 // The others that wait are not to wait for one that is never done.
                 self.ended = true;
-                return self.fanout.begin(self.channel.clone(), Duration::ZERO, false);
+                return self.fanout.begin(Arc::clone(&self.crowd), false);
             }
             self.gather().await;
         }
@@ -65,22 +62,23 @@ impl Turn {
 
     /// Lets messages wait for each other, if the channel's rule says so, and no longer than until they fill a write.
     async fn gather(&self) {
-        if self.flush_window.is_zero() {
+        let flush_window = self.crowd.rule.flush_window;
+        if flush_window.is_zero() {
             return;
         }
-        if let Some(enough) = self.fanout.registry.wait_for_batch(&self.channel) {
+        if let Some(enough) = self.crowd.wait_for_batch() {
             let _paused = self.fanout.busy.pause();
             // Either way it is time to write.
-            let _ = timeout(self.flush_window, enough).await;
+            let _ = timeout(flush_window, enough).await;
         }
     }
 
     async fn hand_out(&mut self, step: Step) {
-        let Step { rule, members, items, first } = step;
+        let Step { members, items, first } = step;
         match items {
             Items::Messages(messages) => {
                 let batch = Batch::new(messages, |frames| self.fanout.budget.charge(frames, 0));
-                let delivery = Delivery { rule, channel: self.channel.clone(), members, batch, first };
+                let delivery = Delivery { crowd: Arc::clone(&self.crowd), members, batch, first };
                 self.fanout.deliver_all(delivery, &mut self.stint).await;
             }
             Items::Lost(position) => self.fanout.tell_of_loss(&members, first, position, &mut self.stint).await,
@@ -89,10 +87,9 @@ impl Turn {
 
     /// Nobody will hand out what is pending, here or on the channels that wait for this task: their publishers wait no longer.
     fn abandon(&self) {
-        let mut abandoned = Some(self.channel.clone());
-        while let Some(channel) = abandoned {
-            // Without the lock: publishers are woken.
-            drop(self.fanout.registry.abandon(&channel));
+        let mut abandoned = Some(Arc::clone(&self.crowd));
+        while let Some(crowd) = abandoned {
+            self.fanout.registry.abandon(&crowd);
             self.fanout.busy.end();
             abandoned = if self.is_small { self.fanout.small.next() } else { None };
         }
@@ -110,7 +107,7 @@ impl Drop for Turn {
             return self.abandon();
         }
         self.fanout.metrics.panic.inc();
-        self.fanout.registry.interrupted(&self.channel);
-        self.fanout.begin(self.channel.clone(), self.flush_window, self.is_small);
+        self.crowd.interrupted();
+        self.fanout.begin(Arc::clone(&self.crowd), self.is_small);
     }
 }

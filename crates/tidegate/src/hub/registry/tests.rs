@@ -9,6 +9,8 @@ use tidegate_core::{ChannelKind, ConnectionId, Moment, Pattern};
 use super::*;
 use crate::admission::{Admission, AdmissionSettings};
 use crate::connection::Facts;
+use crate::hub::crowd::Key;
+use crate::hub::pending::Item;
 
 fn port() -> Arc<Port> {
     let opening = Opening { mode: Mode::Raw, settings: Arc::default(), connection: ConnectionId::new(1), identity: None, seed: 1 };
@@ -48,7 +50,7 @@ proptest! {
             prop_assert_eq!(found(&registry, &channel), model.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(registry.has_members(&channel), !model.is_empty());
             let member = Member::new(Arc::clone(&port), SubscriptionId(number));
-            prop_assert_eq!(registry.has(&channel, &member), model.contains(&key));
+            prop_assert_eq!(registry.find(&channel).is_some_and(|crowd| crowd.has(&member)), model.contains(&key));
             fan_out = if walks { Some(registry.members(&channel)) } else { fan_out };
         }
         drop(fan_out);
@@ -62,14 +64,14 @@ fn pending_items_are_for_who_was_there() {
     let (registry, rule, port) = (Registry::new(), rule(), port());
     let channel = ChannelName::new("a").unwrap();
     let join = |number| registry.join(&channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(number)));
-    let begins = || registry.put(&channel, Item::Lost(None)).is_some();
+    let begins = || registry.find(&channel).is_some_and(|crowd| crowd.put(Item::Lost(None)).is_some());
     assert!(!begins(), "nobody is there");
     join(1);
     assert!(begins(), "the first begins the task");
     join(2);
     assert!(!begins());
     let skipped = || {
-        let step = registry.take(&channel)?;
+        let step = registry.take(&registry.find(&channel)?)?;
         Some(step.members.iter().map(|member| member.skips(step.first)).collect::<Vec<_>>())
     };
     assert_eq!(skipped(), Some(vec![0, 1]));
@@ -80,9 +82,10 @@ fn pending_items_are_for_who_was_there() {
     join(3);
     assert!(!begins(), "the task is still there");
     assert_eq!(skipped(), Some(vec![0]));
-    assert!(registry.wait_for_pace(&channel, 1).is_none() && registry.wait_for_pace(&channel, 0).is_some());
+    let waits = |most| registry.find(&channel).is_some_and(|crowd| crowd.wait_for_pace(most).is_some());
+    assert!(!waits(1) && waits(0));
     assert_eq!(skipped(), None);
-    assert!(registry.wait_for_pace(&channel, 0).is_none());
+    assert!(!waits(0));
     assert!(begins(), "another task for what comes later");
 }
 
