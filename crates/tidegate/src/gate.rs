@@ -18,7 +18,7 @@ use crate::auth::Authenticate;
 use crate::broker::{Embedded, EmbeddedSettings, OpenError};
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::connection::{Alarms, RawSocket};
+use crate::connection::{Alarms, Neighbours, RawSocket};
 use crate::connections::{ConnectionFilter, ConnectionPage, Connections, MAX_PAGE};
 use crate::drain::{Drained, Lifecycle, Phase};
 use crate::hub::{FanOut, Hub, Lines, Replay, Subscribing, shed_when_over};
@@ -127,6 +127,7 @@ impl Builder {
             commands: Arc::new(Semaphore::new(concurrency.commands)),
             lines: Lines::default(),
             alarms: Arc::new(Alarms::new(clock, Handle::current())),
+            neighbours: Neighbours::default(),
             teardown: Arc::default(),
             subscribing: Subscribing::new(),
             admission: Arc::default(),

@@ -29,7 +29,7 @@ use crate::admission::Admission;
 use crate::auth::Authenticate;
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::connection::{Alarms, Teardown};
+use crate::connection::{Alarms, Neighbours, Teardown};
 use crate::connections::Connections;
 use crate::drain::Lifecycle;
 use crate::metrics::Metrics;
@@ -64,6 +64,7 @@ pub(crate) struct Hub {
     pub(crate) commands: Arc<Semaphore>,
     pub(crate) lines: Lines,
     pub(crate) alarms: Arc<Alarms>,
+    pub(crate) neighbours: Neighbours,
     pub(crate) teardown: Arc<Teardown>,
     pub(crate) subscribing: Subscribing,
     pub(crate) admission: Arc<Admission>,

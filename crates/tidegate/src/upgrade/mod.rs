@@ -148,7 +148,7 @@ fn open(hub: &Arc<Hub>, passed: Passed, opened: Opened) -> Driver {
     let now = hub.clock.now();
     let settings = Arc::clone(&hub.config.load().session);
     let mode = if raw.is_some() { Mode::Raw } else { Mode::Tidegate };
-    let opening = Opening { mode, settings, connection: id, identity, seed: rand::random() };
+    let opening = Opening { mode, settings, connection: id, identity, seed: hub.neighbours.seed() };
     let facts = Facts { address: address.unwrap_or(UNKNOWN_ADDRESS), opened: now, hints };
     let port = Arc::new(Port::new(id, facts, Session::new(now, opening), place, raw.is_some()));
     hub.fanout.note_connections();
