@@ -18,12 +18,22 @@ enum Source {
 }
 
 impl MessageId {
-    /// An id that was drawn at random for this message and for no other. One that is not ASCII counts as given.
+    /// An id that was drawn at random for this message and for no other: a repeat that has it is a message of its own. One that is not ASCII
+    /// counts as given.
     pub fn drawn(text: &[u8; DRAWN_BYTES]) -> Self {
         if text.is_ascii() { Self(Source::Drawn(*text)) } else { Self::from(&*String::from_utf8_lossy(text)) }
     }
 
-    /// Whether it was drawn for a message whose publisher gave none: nobody can have published it before.
+    /// The same, as a publisher's that is to be recognised when it comes again.
+    #[must_use]
+    pub fn given(self) -> Self {
+        match self.0 {
+            Source::Drawn(_) => Self::from(self.as_str()),
+            Source::Given(_) => self,
+        }
+    }
+
+    /// Whether it was drawn for a message whose publisher gave none.
     pub const fn is_drawn(&self) -> bool {
         matches!(self.0, Source::Drawn(_))
     }
@@ -56,6 +66,12 @@ impl Deref for MessageId {
 
     fn deref(&self) -> &str {
         self.as_str()
+    }
+}
+
+impl AsRef<str> for MessageId {
+    fn as_ref(&self) -> &str {
+        self
     }
 }
 
@@ -111,7 +127,7 @@ impl fmt::Debug for MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self)
+        out.pad(self)
     }
 }
 
@@ -123,7 +139,7 @@ mod tests {
     fn where_it_is_from_does_not_make_it_another() {
         let text = "01JD0000000000000000000000";
         let (drawn, given) = (MessageId::drawn(text.as_bytes().try_into().unwrap()), MessageId::from(text));
-        assert_eq!((drawn.is_drawn(), given.is_drawn()), (true, false));
+        assert_eq!((drawn.is_drawn(), given.is_drawn(), drawn.clone().given().is_drawn()), (true, false, false));
         assert_eq!((&drawn, drawn.as_str(), drawn.len()), (&given, text, text.len()));
         assert_eq!(size_of::<Option<MessageId>>(), 32, "no more than a text and its two words");
     }

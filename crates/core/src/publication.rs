@@ -40,7 +40,7 @@ pub struct Publication {
     pub channel: ChannelName,
     /// Its place in the channel's history; `None` on `event` channels.
     pub position: Option<Position>,
-    /// The publisher's id of it, by which repeats are recognised.
+    /// The publisher's id of it, by which repeats are recognised, or one that was drawn for it.
     pub id: Option<MessageId>,
     /// Which entry of a `state` channel it replaces.
     pub key: Option<Box<str>>,

@@ -224,8 +224,12 @@ const fn check_size(session: &SessionSettings, publish: &Publish) -> Result<(), 
     }
 }
 
-/// Gives each message that has no id one. Those of one call differ by a count behind the same randomness.
+/// Gives each message that has no id one. Those of one call differ by a count behind the same randomness. One that comes with an id is to be found
+/// by it, also if it was drawn for a message that somebody passes on.
 fn name(publishes: &mut [Publish]) {
+    for publish in publishes.iter_mut() {
+        publish.message_id = publish.message_id.take().map(MessageId::given);
+    }
     let mut last: Option<Ulid> = None;
     for publish in publishes.iter_mut().filter(|publish| publish.message_id.is_none()) {
         let id = match last.as_ref().and_then(Ulid::increment) {
@@ -251,6 +255,13 @@ mod tests {
             let channel = ChannelName::new("a").unwrap();
             Publish { channel, message_id: id.map(Into::into), key: None, body: Body::Data(Bytes::new()) }
         };
+        let mut passed_on = [publish(None)];
+        name(&mut passed_on);
+        let drawn = passed_on[0].message_id.clone();
+        name(&mut passed_on);
+        assert!(
+            drawn.as_ref().unwrap().is_drawn() && !passed_on[0].message_id.as_ref().unwrap().is_drawn() && drawn == passed_on[0].message_id
+        );
         let mut publishes: Vec<Publish> = (0..200).map(|number| publish((number == 7).then_some("mine"))).collect();
         publishes.chunks_mut(50).for_each(name);
         let ids: HashSet<_> = publishes.iter().map(|publish| publish.message_id.clone().unwrap()).collect();

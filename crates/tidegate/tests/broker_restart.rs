@@ -13,8 +13,8 @@ use broker_support::{PLENTY, data, delete, log_rule, message, name, open, publis
 use tidegate::broker::embedded::{Clock, OpenError};
 use tidegate::broker::{Embedded, EmbeddedSettings};
 use tidegate_core::broker::{Broker, HistoryError, PageLimit};
-use tidegate_core::message::Since;
-use tidegate_core::{Body, ChannelRule, Position, Retention};
+use tidegate_core::message::{Publish, Since};
+use tidegate_core::{Body, ChannelRule, MessageId, Position, Retention};
 
 fn settings(path: &Path) -> EmbeddedSettings {
     EmbeddedSettings { segment_bytes: 16 * 1024, ..EmbeddedSettings::fsync(path) }
@@ -105,6 +105,34 @@ async fn ids_and_deletions_are_remembered_over_a_restart() {
     let broker = reopen(broker, settings).await;
     let delta = broker.history(&state, &name("s"), Since::Position(cursor), PLENTY).await;
     assert!(matches!(delta, Err(HistoryError::Retention { .. })), "{delta:?}");
+}
+
+/// Messages whose publishers gave no id push no id out that a publisher gave, before a restart and after it.
+#[tokio::test]
+async fn drawn_ids_take_no_room_from_given_ones() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = EmbeddedSettings { dedup_messages: 10, ..settings(directory.path()) };
+    let rule = log_rule(1000);
+    let mut broker = open(settings.clone()).await;
+    let first = publish(&broker, &rule, message(&name("a"), Some("mine"), "1")).await.expect("published");
+    let drawn = |number: u32| MessageId::drawn(format!("{number:026}").as_bytes().try_into().expect("26 bytes"));
+    for round in 0..2 {
+        for number in 0..50 {
+            let publish_id = Publish { message_id: Some(drawn(round * 50 + number)), ..message(&name("a"), None, "2") };
+            assert!(!publish(&broker, &rule, publish_id).await.expect("published").duplicate);
+        }
+        let again = publish(&broker, &rule, message(&name("a"), Some("mine"), "1")).await.expect("published");
+        assert_eq!((again.duplicate, again.position), (true, first.position));
+        broker = reopen(broker, settings.clone()).await;
+    }
+    let again = publish(&broker, &rule, message(&name("a"), Some("mine"), "1")).await.expect("published");
+    assert!(again.duplicate);
+    // It was no publisher's id until now.
+    let passed_on = message(&name("a"), Some(&drawn(7)), "3");
+    assert!(!publish(&broker, &rule, passed_on.clone()).await.expect("published").duplicate);
+    assert!(publish(&broker, &rule, passed_on).await.expect("published").duplicate);
+    let (_, all) = read_all(&broker, &rule, &name("a"), Since::Earliest, PLENTY).await.expect("history");
+    assert_eq!(all.iter().filter(|message| message.id.as_deref() == Some(&*drawn(7))).count(), 2);
 }
 
 #[tokio::test]

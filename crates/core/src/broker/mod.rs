@@ -3,7 +3,7 @@
 //! # Laws
 //! 1. Appending to the log and fanning out are one step per channel: every sink sees a channel's messages in the order of their offsets.
 //! 2. The same message id on the same channel within the dedup window gives the same position, and is delivered once. An id that was
-//!    [drawn](crate::MessageId::is_drawn) for the message need not be remembered: no publisher has it to publish again.
+//!    [drawn](crate::MessageId::is_drawn) for a message is no publisher's, and need not be remembered.
 //! 3. After [`Broker::subscribe`] returned position P, every message after P reaches the sink, or [`Sink::lost`] does.
 //! 4. [`Broker::history`] gives a page without holes after `since`, or says that it is unrecoverable. Never a silent hole.
 //! 5. A [`Broker::snapshot`] is the state at one position, and later messages continue from it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::timers::Timer;
 use super::{Mode, Notice, Output, Session, State};
-use crate::{CloseCode, Moment};
+use crate::{CloseCode, ConnectionId, Moment};
 
 /// Pings of long intervals come at multiples of this, so that those of thousands of sessions share a wake-up of the runtime: it
 /// costs more than they do. A ten thousandth of a second's work for each thousand sessions is no burst.
@@ -59,12 +59,14 @@ impl Heartbeat {
     }
 
     /// A random share of `span`, from none of it to the whole.
-    pub(super) fn share(&mut self, span: Duration) -> Duration {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let span = span.as_millis().min(u32::MAX.into()) as u64;
-        Duration::from_millis(((self.random >> 32) * span) >> 32)
+    fn share(&mut self, span: Duration) -> Duration {
+        self.random = xorshift(self.random);
+        part_of(span, self.random)
+    }
+
+    /// The same, and another one for sessions with the same seed.
+    fn own_share(&self, connection: ConnectionId, span: Duration) -> Duration {
+        part_of(span, xorshift((self.random ^ connection.as_u64()) | 1))
     }
 
     /// A span ± 10 %, so that sessions that began together don't stay together.
@@ -130,7 +132,7 @@ impl Session {
             self.timers.set(Timer::Idle, now + idle);
         }
         if let Some(age) = settings.max_age {
-            let early = self.heartbeat.share(age / 10);
+            let early = self.heartbeat.own_share(self.connection, age / 10);
             self.timers.set(Timer::Age, now + age - early);
         }
     }
@@ -264,6 +266,17 @@ impl Session {
             self.close(now, CloseCode::Normal, None, Some("idle hard stop"));
         }
     }
+}
+
+const fn xorshift(mut random: u64) -> u64 {
+    random ^= random << 13;
+    random ^= random >> 7;
+    random ^ (random << 17)
+}
+
+fn part_of(span: Duration, random: u64) -> Duration {
+    let span = span.as_millis().min(u32::MAX.into()) as u64;
+    Duration::from_millis(((random >> 32) * span) >> 32)
 }
 
 /// The last place on the grid not after `at`; where a step of it would be a large part of the interval, `at` itself.

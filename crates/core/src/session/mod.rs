@@ -71,7 +71,8 @@ pub struct Opening {
     pub connection: ConnectionId,
     /// Who it is, if the upgrade authenticated it.
     pub identity: Option<Arc<Identity>>,
-    /// Seeds the jitter of its timers.
+    /// Seeds the jitter of its timers. Sessions that share one ping at the same times, as long as they are equally quiet; what is to be
+    /// apart for each, its maximum age, depends on the connection's id too.
     pub seed: u64,
 }
 

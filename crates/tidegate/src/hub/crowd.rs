@@ -13,8 +13,11 @@ use tokio::sync::oneshot;
 use super::pending::{Item, Items, Pending};
 use crate::connection::Port;
 
-/// Below this many members a list is searched; above it an index is kept. A search of 32 costs less than a hash.
+/// From this many members on an index is kept. A search of 32 costs less than a hash.
 const INDEX_FROM: usize = 32;
+
+/// Below this many it is let go: far enough down that a crowd that comes and goes does not make it again and again.
+const INDEX_UNTIL: usize = INDEX_FROM / 2;
 
 /// A subscriber.
 #[derive(Clone, Debug)]
@@ -218,7 +221,7 @@ impl State {
         member.since = self.given;
         let list = Arc::make_mut(&mut self.list);
         let at = u32::try_from(list.len()).unwrap_or(u32::MAX);
-        if list.len() == INDEX_FROM {
+        if list.len() >= INDEX_FROM && self.index.is_none() {
             let index = (0u32..).zip(list.iter()).map(|(at, member)| (member.key(), at)).collect();
             self.index = Some(Box::new(Index(index)));
         }
@@ -247,24 +250,23 @@ impl State {
             if let Some(moved) = list.get(at) {
                 index.0.insert(moved.key(), u32::try_from(at).unwrap_or(u32::MAX));
             }
-            if list.is_empty() {
-                self.index = None;
+            if is_spare(index.0.capacity(), list.len()) {
+                index.0.shrink_to(list.len() * 2);
             }
         }
-        if list.capacity() > INDEX_FROM && list.len() * 4 < list.capacity() {
-            self.shrink();
+        if is_spare(list.capacity(), list.len()) {
+            let mut smaller = List::with_capacity(list.len() * 2);
+            smaller.extend(list.drain(..));
+            *list = smaller;
+        }
+        if list.len() < INDEX_UNTIL {
+            self.index = None;
         }
         true
     }
+}
 
-    /// Leaves room for twice as many as there are.
-    fn shrink(&mut self) {
-        let list = Arc::make_mut(&mut self.list);
-        let mut smaller = List::with_capacity(list.len() * 2);
-        smaller.extend(list.drain(..));
-        *list = smaller;
-        if let Some(index) = &mut self.index {
-            index.0.shrink_to(list.len() * 2);
-        }
-    }
+/// Whether most of a place for many is empty: half of what is used is then left free.
+const fn is_spare(capacity: usize, used: usize) -> bool {
+    capacity > INDEX_FROM && used * 4 < capacity
 }

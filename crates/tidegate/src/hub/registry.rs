@@ -75,6 +75,12 @@ impl Registry {
         self.close(crowd, left);
     }
 
+    /// How many channels there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
     fn find_or_begin(&self, channel: &ChannelName, rule: &Arc<ChannelRule>) -> Arc<Crowd> {
         let hash = self.hash(channel);
         let mut shard = self.shard(hash).lock();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_core::broker::{BrokerError, Published, Sequence};
-use tidegate_core::{Body, ChannelKind, Publication};
+use tidegate_core::{Body, ChannelKind, MessageId, Publication};
 use tokio::sync::oneshot;
 
 use super::channel::Channel;
@@ -165,6 +165,7 @@ pub(super) fn record<'a>(terms: &Terms, publication: &'a Publication, time_ms: u
         link,
         channel: publication.channel.as_str(),
         id: publication.id.as_deref(),
+        drawn: publication.id.as_ref().is_some_and(MessageId::is_drawn),
         key: publication.key.as_deref(),
         data,
     }

@@ -153,8 +153,20 @@ mod tests {
     fn stretch(group: u64, last: u64) -> Stretch {
         let from = group * GROUP + 1;
         let (kind, channel) = (RecordKind::Log, "a");
-        let record =
-            Record { kind, moved: false, keep_s: 0, epoch: 7, offset: from, time_ms: 0, link: 0, channel, id: None, key: None, data: b"1" };
+        let record = Record {
+            kind,
+            moved: false,
+            keep_s: 0,
+            epoch: 7,
+            offset: from,
+            time_ms: 0,
+            link: 0,
+            channel,
+            id: None,
+            drawn: false,
+            key: None,
+            data: b"1",
+        };
         let mut groups = Groups::default();
         groups.add(Place { segment: 1, at: 36 }, &record);
         Stretch { group: *groups.get(group).unwrap(), from, to: last }

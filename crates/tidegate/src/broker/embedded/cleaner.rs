@@ -184,7 +184,8 @@ impl Step<'_> {
             }
             Need::Top { top, floor } => {
                 if !self.pass.tops.contains(&channel.name) && !self.moves.tops.contains(&channel.name) {
-                    let kept = Record { kind: RecordKind::Top, offset: top, link: floor, id: None, key: None, data: &[], ..record };
+                    let kept =
+                        Record { kind: RecordKind::Top, offset: top, link: floor, id: None, drawn: false, key: None, data: &[], ..record };
                     kept.encode(self.batch);
                     self.moves.records += 1;
                     self.moves.tops.push(channel.name.clone());

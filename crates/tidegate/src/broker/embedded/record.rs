@@ -142,6 +142,8 @@ pub(super) struct Record<'a> {
     pub(super) link: u64,
     pub(super) channel: &'a str,
     pub(super) id: Option<&'a str>,
+    /// The id is no publisher's: nobody is to find the message by it.
+    pub(super) drawn: bool,
     pub(super) key: Option<&'a str>,
     pub(super) data: &'a [u8],
 }
@@ -149,6 +151,7 @@ pub(super) struct Record<'a> {
 const MOVED: u8 = 1;
 const HAS_ID: u8 = 2;
 const HAS_KEY: u8 = 4;
+const DRAWN: u8 = 8;
 
 impl<'a> Record<'a> {
     /// What it takes in the log.
@@ -164,7 +167,8 @@ impl<'a> Record<'a> {
     /// Appends it. Texts are at most 65,535 bytes, the channel's name 255, the whole [`RECORD_MAX`]: the caller has checked.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        let flags = u8::from(self.moved) * MOVED + u8::from(self.id.is_some()) * HAS_ID + u8::from(self.key.is_some()) * HAS_KEY;
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let flags = flag(self.moved, MOVED) | flag(self.id.is_some(), HAS_ID) | flag(self.key.is_some(), HAS_KEY) | flag(self.drawn, DRAWN);
         let mut fixed = [0; RECORD_FIXED];
         fixed[..4].copy_from_slice(&((self.len() - 8) as u32).to_le_bytes());
         fixed[8..12].copy_from_slice(&[self.kind as u8, flags, self.channel.len() as u8, 0]);
@@ -213,6 +217,7 @@ impl<'a> Record<'a> {
             link: u64_at(body, 36),
             channel: std::str::from_utf8(channel).ok()?,
             id: text(HAS_ID, id)?,
+            drawn: flags & DRAWN != 0,
             key: text(HAS_KEY, key)?,
             data,
         })
@@ -244,14 +249,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_record_survives_and_any_flipped_bit_is_seen(
-            (kind, moved, numbers) in (0usize..5, any::<bool>(), any::<[u64; 4]>()),
+            (kind, moved, drawn, numbers) in (0usize..5, any::<bool>(), any::<bool>(), any::<[u64; 4]>()),
             channel in "[a-z:]{1,255}", id in proptest::option::of(".{0,40}"), key in proptest::option::of(".{0,40}"),
             data in proptest::collection::vec(any::<u8>(), 0..300), flip in any::<proptest::sample::Index>(), bit in 0u8..8,
         ) {
             let [epoch, offset, time_ms, link] = numbers;
             let record = Record {
                 kind: RecordKind::ALL[kind], moved, keep_s: 77, epoch, offset, time_ms, link,
-                channel: &channel, id: id.as_deref(), key: key.as_deref(), data: &data,
+                channel: &channel, id: id.as_deref(), drawn, key: key.as_deref(), data: &data,
             };
             let mut bytes = Vec::new();
             record.encode(&mut bytes);

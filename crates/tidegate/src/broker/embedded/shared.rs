@@ -64,7 +64,8 @@ impl Shared {
         let Some(channel) = known.get(record.channel) else { return };
         let mut state = channel.state.lock();
         state.found(place, record);
-        if let Some(id) = record.id
+        if !record.drawn
+            && let Some(id) = record.id
             && matches!(record.kind, RecordKind::Log | RecordKind::Value | RecordKind::Deletion)
         {
             let (before_ms, most) = self.ids_kept(&state, now_ms);
@@ -104,7 +105,9 @@ impl Shared {
             self.channels.next_generation();
             state.begin_epoch(self.channels.epoch());
         }
-        self.expire_ids(&mut state, now_ms);
+        if id.is_some() {
+            self.expire_ids(&mut state, now_ms);
+        }
         // Before the message too: whether a deletion that is too old was let go must not depend on when somebody looked last.
         let dropped = state.expire(now_ms);
         EmbeddedStats::count(&self.stats.dropped_by_retention, dropped);

@@ -337,6 +337,7 @@ const fn generation_record(generation: u64) -> Record<'static> {
         link: 0,
         channel: "",
         id: None,
+        drawn: false,
         key: None,
         data: &[],
     }

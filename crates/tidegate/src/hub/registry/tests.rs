@@ -1,6 +1,7 @@
 //! Members are those of a set, what is pending is for who was there, and neither depends on the crowd.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use tidegate_core::session::{Mode, Opening, Session};
@@ -10,7 +11,7 @@ use super::*;
 use crate::admission::{Admission, AdmissionSettings};
 use crate::connection::Facts;
 use crate::hub::crowd::Key;
-use crate::hub::pending::Item;
+use crate::hub::pending::{Item, Items};
 
 fn port() -> Arc<Port> {
     let opening = Opening { mode: Mode::Raw, settings: Arc::default(), connection: ConnectionId::new(1), identity: None, seed: 1 };
@@ -87,6 +88,103 @@ fn pending_items_are_for_who_was_there() {
     assert_eq!(skipped(), None);
     assert!(!waits(0));
     assert!(begins(), "another task for what comes later");
+}
+
+/// A channel is gone as soon as nobody is subscribed and nothing is pending, whichever comes last.
+#[test]
+fn nothing_is_left_of_a_channel_that_nobody_wants() {
+    let (registry, rule, port) = (Registry::new(), rule(), port());
+    let channel = ChannelName::new("a").unwrap();
+    let join = || registry.join(&channel, &rule, Member::new(Arc::clone(&port), SubscriptionId(1)));
+    let leave = || registry.leave(&channel, &port, SubscriptionId(1));
+    let put = || registry.find(&channel).unwrap().put(Item::Lost(None)).is_some();
+    join();
+    assert!(leave() && registry.len() == 0);
+    join();
+    assert!(put() && leave() && registry.len() == 1, "its task is still there");
+    assert!(!leave(), "who has left can't be the last");
+    let crowd = registry.find(&channel).unwrap();
+    assert!(registry.take(&crowd).is_some() && registry.take(&crowd).is_none() && registry.len() == 0);
+    join();
+    assert!(put() && leave());
+    registry.abandon(&registry.find(&channel).unwrap());
+    assert_eq!(registry.len(), 0);
+}
+
+/// Who found a channel a moment before all others left it gets nowhere with what it found, and who joins after the last has left, but before the
+/// channel is taken out, keeps it.
+#[test]
+fn a_channel_that_has_gone_takes_nobody_and_one_that_is_wanted_again_stays() {
+    let (registry, rule, port) = (Registry::new(), rule(), port());
+    let channel = ChannelName::new("a").unwrap();
+    let member = |number| Member::new(Arc::clone(&port), SubscriptionId(number));
+    registry.join(&channel, &rule, member(1));
+    let before = registry.find(&channel).unwrap();
+    registry.leave(&channel, &port, SubscriptionId(1));
+    assert!(before.join(member(2)).is_err() && before.put(Item::Lost(None)).is_none());
+    registry.join(&channel, &rule, member(2));
+    let after = registry.find(&channel).unwrap();
+    assert!(!Arc::ptr_eq(&before, &after));
+
+    let (was_last, left) = after.leave(&port, SubscriptionId(2));
+    assert!(was_last && left == Left::Nothing);
+    registry.join(&channel, &rule, member(3));
+    registry.close(&after, left);
+    registry.close(&before, left);
+    assert!(Arc::ptr_eq(&after, &registry.find(&channel).unwrap()) && after.has(&member(3)));
+    assert!(after.put(Item::Lost(None)).is_some(), "and it can be published to");
+}
+
+/// One thread joins and leaves, two publish and hand out as they like: what a channel was given is handed out in order, by one task at a time, and
+/// nothing is left in the end.
+#[test]
+fn a_channel_has_one_task_whoever_comes_and_goes_meanwhile() {
+    const LIVES: u32 = 30_000;
+    let (registry, rule, port) = (Registry::new(), rule(), port());
+    let channel = ChannelName::new("a").unwrap();
+    let live = |number| {
+        let (subscription, member) = (SubscriptionId(number), Member::new(Arc::clone(&port), SubscriptionId(number)));
+        registry.join(&channel, &rule, member.clone());
+        assert!(registry.find(&channel).is_some_and(|crowd| crowd.has(&member)));
+        registry.leave(&channel, &port, subscription);
+    };
+    // Of each crowd the next item; `None` while a step of it is being handed out.
+    let next: Mutex<HashMap<usize, Option<u64>>> = Mutex::default();
+    let hand_out = |crowd: &Arc<Crowd>| {
+        let key = Arc::as_ptr(crowd).addr();
+        while let Some(Step { items, first, .. }) = registry.take(crowd) {
+            let expected = next.lock().insert(key, None);
+            assert!(expected.is_none_or(|expected| expected == Some(first)), "{expected:?} {first}");
+            let Items::Lost(_) = items else { panic!("{items:?}") };
+            std::thread::yield_now();
+            next.lock().insert(key, Some(first + 1));
+        }
+    };
+    let over = AtomicBool::new(false);
+    let publish = || {
+        let mut crowds = Vec::new();
+        while !over.load(Ordering::Acquire) {
+            let Some(crowd) = registry.find(&channel) else { continue };
+            if crowd.put(Item::Lost(None)).is_some() {
+                hand_out(&crowd);
+            }
+            // With something pending it never goes: another time for the next one.
+            while !over.load(Ordering::Acquire) && registry.find(&channel).is_some_and(|found| Arc::ptr_eq(&found, &crowd)) {
+                std::hint::spin_loop();
+            }
+            // Kept, so that no other comes to lie at the same address.
+            crowds.push(crowd);
+        }
+        crowds
+    };
+    let seen = std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..2).map(|_| scope.spawn(publish)).collect();
+        (0..LIVES).for_each(live);
+        over.store(true, Ordering::Release);
+        publishers.into_iter().map(|publisher| publisher.join().unwrap().len()).sum::<usize>()
+    });
+    assert!(seen > 10, "{seen} crowds");
+    assert_eq!(registry.len(), 0);
 }
 
 /// The same alone, in a crowd, and beside 10,000 other channels, by a margin that no noise reaches and no search stays within.
