@@ -186,7 +186,7 @@ pub(super) const MEASURES: [Measure; 34] = [
         arguments: &["replay"],
         figures: &[less("p99_beside_ms", "p99 meanwhile, ms"), less("p99_alone_ms", "p99 alone, ms"), less("p99_ratio", "ratio")],
         slow: true,
-        repeats: false,
+        repeats: true,
         over_tls: false,
         seconds: 50,
     },
