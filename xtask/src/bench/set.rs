@@ -188,7 +188,7 @@ pub(super) const MEASURES: [Measure; 34] = [
         slow: true,
         repeats: true,
         over_tls: false,
-        seconds: 50,
+        seconds: 32,
     },
     Measure {
         id: "leave",
