@@ -61,7 +61,7 @@ impl std::fmt::Debug for Credential {
 pub struct Publish {
     /// Where.
     pub channel: ChannelName,
-    /// By which repeats are recognised; one that was drawn here has none.
+    /// The publisher's id of it, by which repeats are recognised, or one that was drawn for it.
     pub message_id: Option<MessageId>,
     /// Which entry of a `state` channel it replaces.
     pub key: Option<Box<str>>,

@@ -227,11 +227,12 @@ const fn check_size(session: &SessionSettings, publish: &Publish) -> Result<(), 
 /// Gives each message that has no id one. Those of one call differ by a count behind the same randomness. One that comes with an id is to be found
 /// by it, also if it was drawn for a message that somebody passes on.
 fn name(publishes: &mut [Publish]) {
-    for publish in publishes.iter_mut() {
-        publish.message_id = publish.message_id.take().map(MessageId::given);
-    }
     let mut last: Option<Ulid> = None;
-    for publish in publishes.iter_mut().filter(|publish| publish.message_id.is_none()) {
+    for publish in publishes {
+        if let Some(id) = publish.message_id.take() {
+            publish.message_id = Some(id.given());
+            continue;
+        }
         let id = match last.as_ref().and_then(Ulid::increment) {
             Some(id) => id,
             None => Ulid::new(),
